@@ -1,0 +1,1 @@
+//! LXD's REST API over its unix socket.

@@ -1,0 +1,3 @@
+//! terrariumctl: the command line of the LXD time machine.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A virtual machine with real ZFS and real LXD that the end-to-end tests run in.
