@@ -1,0 +1,6 @@
+//! The end-to-end tests: the real system, in the guest of `testbed/vm`.
+//!
+//! One module per topic. `make e2e` compiles this on the host, runs it in the guest,
+//! and `make e2e ARGS=guest::` runs the tests whose names contain `guest::`.
+
+mod guest;
