@@ -70,6 +70,17 @@ pub struct PoolHealth {
     pub free: u64,
 }
 
+impl PoolHealth {
+    /// The state of a pool, as a test double reports it.
+    pub fn new(state: PoolState, readonly: bool, free: u64) -> Self {
+        Self {
+            state,
+            readonly,
+            free,
+        }
+    }
+}
+
 /// Whether a pool's devices are there (zpoolconcepts(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[non_exhaustive]
