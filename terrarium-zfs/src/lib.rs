@@ -2,9 +2,11 @@
 
 mod core;
 mod error;
+mod ffi;
 mod ids;
 mod listing;
 mod names;
+pub mod nvlist;
 mod properties;
 
 pub use crate::core::{
