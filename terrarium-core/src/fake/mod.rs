@@ -1,0 +1,14 @@
+//! ZFS in memory, and an LXD on a real socket that works on it: for tests of this crate and of those that embed it.
+//!
+//! Fakes, not mocks: nothing here is told what to answer. They have state, follow the rules of the real thing as
+//! far as plans depend on them, and pass the same [conformance suite](crate::conformance) as the real thing. What a
+//! test wants to see is what is there afterwards: the datasets, their contents, who started from what.
+//!
+//! - [`FakeZfs`] is a [`Zfs`](crate::zfs::Zfs): pools, datasets with files in them, snapshots, clones.
+
+mod content;
+mod pool;
+mod rules;
+mod zfs;
+
+pub use zfs::FakeZfs;

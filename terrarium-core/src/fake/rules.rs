@@ -1,0 +1,470 @@
+//! What ZFS does with a pool, and what it refuses.
+//!
+//! Each rule names the check in OpenZFS that it follows.
+
+use std::collections::BTreeMap;
+
+use terrarium_zfs::{
+    Attempt, BookmarkName, DatasetName, Error, Properties, PropertyError, PropertyValue,
+    SnapshotName, UserProperties,
+};
+
+use super::pool::{Births, Frozen, Head, Mark, Pool};
+
+impl Pool {
+    /// `dmu_objset_create_check`.
+    pub(super) fn create(
+        &mut self,
+        births: &mut Births,
+        name: &DatasetName,
+        properties: &Properties,
+    ) -> Result<(), Error> {
+        self.check_free("create", name)?;
+        let birth = births.next(self.next_txg());
+        let mut head = Head::new(birth);
+        head.local = texts(properties);
+        self.heads.insert(name.clone(), head);
+        Ok(())
+    }
+
+    /// `dsl_dataset_snapshot_check`, for each; nothing is done unless all pass.
+    pub(super) fn take_snapshots(
+        &mut self,
+        births: &mut Births,
+        wanted: &[(SnapshotName, UserProperties)],
+    ) -> Result<(), Vec<(String, Error)>> {
+        let mut failures = Vec::new();
+        for (n, (name, properties)) in wanted.iter().enumerate() {
+            let again = wanted[..n].iter().any(|(earlier, _)| earlier == name);
+            if let Err(error) = self.check_snapshot(name, properties, again) {
+                failures.push((name.to_string(), error));
+            }
+        }
+        if !failures.is_empty() {
+            return Err(failures);
+        }
+        let txg = self.next_txg();
+        for (name, properties) in wanted {
+            let birth = births.next(txg);
+            if let Some(head) = self.heads.get_mut(&name.dataset()) {
+                head.snapshots.push(Frozen {
+                    name: name.name().to_owned(),
+                    birth,
+                    content: head.content.clone(),
+                    user_properties: properties.clone(),
+                    holds: Default::default(),
+                    busy: false,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_snapshot(
+        &self,
+        name: &SnapshotName,
+        properties: &UserProperties,
+        again: bool,
+    ) -> Result<(), Error> {
+        let attempt = || Attempt::new("snapshot", name.as_str());
+        for (property, value) in properties {
+            check_user_property(property, value)?;
+        }
+        let head = self.heads.get(&name.dataset());
+        let head = head.ok_or_else(|| Error::NotFound(attempt()))?;
+        if again || head.position(name.name()).is_some() {
+            return Err(Error::Exists {
+                attempt: attempt(),
+                name: name.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// `dsl_destroy_snapshot_check`, for each; nothing is done unless all pass. Absent ones are ignored.
+    pub(super) fn destroy_snapshots(
+        &mut self,
+        names: &[SnapshotName],
+    ) -> Result<(), Vec<(String, Error)>> {
+        let check = |name: &SnapshotName| {
+            let (head, position) = self.snapshot("destroy", name).ok()?;
+            let error = self.in_the_way("destroy", name.as_str(), &head.snapshots[position])?;
+            Some((name.to_string(), error))
+        };
+        let failures: Vec<_> = names.iter().filter_map(check).collect();
+        if !failures.is_empty() {
+            return Err(failures);
+        }
+        self.next_txg();
+        for name in names {
+            if let Some(head) = self.heads.get_mut(&name.dataset()) {
+                head.snapshots.retain(|frozen| frozen.name != name.name());
+            }
+        }
+        Ok(())
+    }
+
+    /// What keeps a snapshot from being destroyed (`dsl_destroy_snapshot_check_impl`).
+    fn in_the_way(&self, what: &'static str, object: &str, snapshot: &Frozen) -> Option<Error> {
+        let attempt = Attempt::new(what, object);
+        if snapshot.busy || !snapshot.holds.is_empty() {
+            Some(Error::Busy(attempt))
+        } else if self.has_clones(snapshot.birth.guid) {
+            Some(Error::HasClones(attempt))
+        } else {
+            None
+        }
+    }
+
+    /// `dmu_objset_clone_check`.
+    pub(super) fn clone_snapshot(
+        &mut self,
+        births: &mut Births,
+        target: &DatasetName,
+        origin: &SnapshotName,
+        properties: &Properties,
+    ) -> Result<(), Error> {
+        self.check_free("clone", target)?;
+        if target.pool() != origin.pool() {
+            return Err(Error::CrossesPools(Attempt::new("clone", target.as_str())));
+        }
+        let (source, position) = self.snapshot("clone", origin)?;
+        let frozen = &source.snapshots[position];
+        let (guid, content) = (frozen.birth.guid, frozen.content.clone());
+
+        let birth = births.next(self.next_txg());
+        let mut head = Head::new(birth);
+        head.origin = Some(guid);
+        head.content = content;
+        head.local = texts(properties);
+        self.heads.insert(target.clone(), head);
+        Ok(())
+    }
+
+    /// `dsl_dataset_promote_check`: the origin, if nothing is in the way.
+    pub(super) fn check_promote(&self, clone: &DatasetName) -> Result<(DatasetName, usize), Error> {
+        let attempt = || Attempt::new("promote", clone.as_str());
+        let head = self.head("promote", clone)?;
+        let origin = head.origin.and_then(|guid| self.find(guid));
+        let (dataset, position) = origin.ok_or_else(|| Error::InvalidArgument(attempt()))?;
+        let moving = &self.heads[dataset].snapshots[..=position];
+        if moving.iter().any(|frozen| frozen.busy) {
+            return Err(Error::Busy(attempt()));
+        }
+        let mut names = moving.iter().map(|frozen| &frozen.name);
+        if let Some(clash) = names.find(|name| head.position(name).is_some()) {
+            return Err(Error::Exists {
+                attempt: attempt(),
+                name: clash.clone(),
+            });
+        }
+        Ok((dataset.clone(), position))
+    }
+
+    /// `dsl_dataset_promote_sync`: the snapshots up to the origin change hands, with the bookmarks of that time.
+    ///
+    /// Other clones of those snapshots follow by themselves, since they name their origin by guid.
+    pub(super) fn promote(&mut self, clone: &DatasetName) -> Result<(), Error> {
+        let (origin, position) = self.check_promote(clone)?;
+        self.next_txg();
+        let parent = self.head_mut("promote", &origin)?;
+        let mut snapshots: Vec<Frozen> = parent.snapshots.drain(..=position).collect();
+        let Some(branch) = snapshots.last().map(|frozen| frozen.birth) else {
+            return Ok(());
+        };
+        let all = std::mem::take(&mut parent.bookmarks);
+        let (mut bookmarks, later): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|mark| mark.birth.txg <= branch.txg);
+        parent.bookmarks = later;
+        let origin_of_both = parent.origin.replace(branch.guid);
+
+        let head = self.head_mut("promote", clone)?;
+        snapshots.append(&mut head.snapshots);
+        head.snapshots = snapshots;
+        bookmarks.append(&mut head.bookmarks);
+        head.bookmarks = bookmarks;
+        head.origin = origin_of_both;
+        Ok(())
+    }
+
+    /// `dsl_dir_rename_check`: everything below goes along.
+    pub(super) fn rename(&mut self, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
+        let attempt = || Attempt::new("rename", from.as_str());
+        self.head("rename", from)?;
+        if from.pool() != to.pool() {
+            return Err(Error::CrossesPools(attempt()));
+        }
+        if from.parent().is_none() || (to.is_within(from) && to != from) {
+            return Err(Error::InvalidArgument(attempt()));
+        }
+        if self.heads.contains_key(to) {
+            return Err(Error::Exists {
+                attempt: attempt(),
+                name: to.to_string(),
+            });
+        }
+        self.check_parent("rename", to)?;
+        if self.subtree(from).any(|(_, head)| head.mounted) {
+            return Err(Error::Busy(attempt()));
+        }
+        let mut moves = Vec::new();
+        for (name, head) in self.subtree(from) {
+            let new = match name.relative_to(from) {
+                None | Some("") => to.clone(),
+                Some(path) => to
+                    .child(path)
+                    .map_err(|_too_long| Error::TooLarge(attempt()))?,
+            };
+            for frozen in &head.snapshots {
+                new.snapshot(&frozen.name)
+                    .map_err(|_too_long| Error::TooLarge(attempt()))?;
+            }
+            moves.push((name.clone(), new));
+        }
+        self.next_txg();
+        for (old, new) in moves {
+            if let Some(head) = self.heads.remove(&old) {
+                self.heads.insert(new, head);
+            }
+        }
+        Ok(())
+    }
+
+    /// `dsl_destroy_head_check_impl`; bookmarks do not keep a dataset.
+    pub(super) fn destroy(&mut self, name: &DatasetName) -> Result<(), Error> {
+        let attempt = || Attempt::new("destroy", name.as_str());
+        let head = self.head("destroy", name)?;
+        if head.mounted || !head.snapshots.is_empty() {
+            return Err(Error::Busy(attempt()));
+        }
+        if self.subtree(name).count() > 1 {
+            return Err(Error::HasChildren(attempt()));
+        }
+        if name.parent().is_none() {
+            return Err(Error::InvalidArgument(attempt()));
+        }
+        self.next_txg();
+        self.heads.remove(name);
+        Ok(())
+    }
+
+    /// What `zfs destroy -r` does: everything below goes, unless a snapshot is held or cloned from outside.
+    pub(super) fn destroy_recursively(&mut self, name: &DatasetName) -> Result<(), Error> {
+        self.head("destroy", name)?;
+        for (dataset, head) in self.subtree(name) {
+            if head.mounted {
+                return Err(Error::Busy(Attempt::new("destroy", dataset.as_str())));
+            }
+            for frozen in &head.snapshots {
+                let object = format!("{dataset}@{}", frozen.name);
+                match self.in_the_way("destroy", &object, frozen) {
+                    Some(Error::HasClones(_)) if !self.cloned_from_outside(name, frozen) => {}
+                    Some(error) => return Err(error),
+                    None => {}
+                }
+            }
+        }
+        self.next_txg();
+        self.heads.retain(|other, _| !other.is_within(name));
+        Ok(())
+    }
+
+    fn cloned_from_outside(&self, tree: &DatasetName, snapshot: &Frozen) -> bool {
+        let mut heads = self.heads.iter();
+        heads.any(|(name, head)| head.origin == Some(snapshot.birth.guid) && !name.is_within(tree))
+    }
+
+    /// What `zfs rollback -r` does: newer snapshots and bookmarks go, and so does what was written since.
+    pub(super) fn roll_back_to(&mut self, to: &SnapshotName) -> Result<(), Error> {
+        let (head, position) = self.snapshot("roll back to", to)?;
+        let txg = head.snapshots[position].birth.txg;
+        let mut newer = head.snapshots[position + 1..].iter();
+        let refused = newer.find_map(|frozen| {
+            let object = format!("{}@{}", to.dataset(), frozen.name);
+            self.in_the_way("roll back to", &object, frozen)
+        });
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        self.next_txg();
+        let head = self.head_mut("roll back to", &to.dataset())?;
+        head.snapshots.truncate(position + 1);
+        head.bookmarks.retain(|mark| mark.birth.txg <= txg);
+        head.content = head.snapshots[position].content.clone();
+        Ok(())
+    }
+
+    /// `zfs.sync.set_prop` and `zfs.sync.inherit`, after all changes were checked.
+    pub(super) fn set_user_properties(
+        &mut self,
+        object: &str,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), Error> {
+        for (name, value) in changes {
+            check_user_property(name, value.as_deref().unwrap_or_default())?;
+        }
+        let properties = if object.contains('@') {
+            let name = SnapshotName::new(object)?;
+            &mut self
+                .snapshot_mut("set properties of", &name)?
+                .user_properties
+        } else {
+            let name = DatasetName::new(object)?;
+            &mut self.head_mut("set properties of", &name)?.local
+        };
+        for (name, value) in changes {
+            match value {
+                Some(value) => properties.insert(name.clone(), value.clone()),
+                None => properties.remove(name),
+            };
+        }
+        self.next_txg();
+        Ok(())
+    }
+
+    /// `dsl_bookmark_create_check`: the bookmark of a snapshot of the same dataset.
+    pub(super) fn bookmark(
+        &mut self,
+        name: &BookmarkName,
+        snapshot: &SnapshotName,
+    ) -> Result<(), Error> {
+        let attempt = || Attempt::new("bookmark", name.as_str());
+        if name.dataset() != snapshot.dataset() {
+            return Err(Error::NotAncestor(attempt()));
+        }
+        let (head, position) = self.snapshot("bookmark", snapshot)?;
+        let birth = head.snapshots[position].birth;
+        if head.bookmarks.iter().any(|mark| mark.name == name.name()) {
+            return Err(Error::Exists {
+                attempt: attempt(),
+                name: name.to_string(),
+            });
+        }
+        self.next_txg();
+        let head = self.head_mut("bookmark", &name.dataset())?;
+        let later = |mark: &Mark| mark.birth.txg > birth.txg;
+        let position = head.bookmarks.iter().position(later);
+        let position = position.unwrap_or(head.bookmarks.len());
+        head.bookmarks.insert(
+            position,
+            Mark {
+                name: name.name().to_owned(),
+                birth,
+            },
+        );
+        Ok(())
+    }
+
+    fn check_free(&self, what: &'static str, name: &DatasetName) -> Result<(), Error> {
+        if self.heads.contains_key(name) {
+            return Err(Error::Exists {
+                attempt: Attempt::new(what, name.as_str()),
+                name: name.to_string(),
+            });
+        }
+        self.check_parent(what, name)
+    }
+
+    fn check_parent(&self, what: &'static str, name: &DatasetName) -> Result<(), Error> {
+        match name.parent() {
+            Some(parent) if self.heads.contains_key(&parent) => Ok(()),
+            _ => Err(Error::NotFound(Attempt::new(what, name.as_str()))),
+        }
+    }
+}
+
+/// What the kernel asks of a user property's name and value.
+fn check_user_property(name: &str, value: &str) -> Result<(), PropertyError> {
+    if name.contains(':') {
+        return Properties::new().set(name, value);
+    }
+    Err(PropertyError::UserName {
+        name: name.to_owned(),
+        rule: "it has no colon",
+    })
+}
+
+/// Properties as `zfs get -Hp` prints them.
+fn texts(properties: &Properties) -> BTreeMap<String, String> {
+    let text = |(name, value): (&str, &PropertyValue)| (name.to_owned(), text(name, value));
+    properties.iter().map(text).collect()
+}
+
+/// The words of those properties that stand as numbers in the kernel and as words in a listing.
+const WORDS: &[&str] = &[
+    "off",
+    "on",
+    "noauto",
+    "none",
+    "metadata",
+    "all",
+    "standard",
+    "always",
+    "disabled",
+    "latency",
+    "throughput",
+    "lz4",
+    "gzip",
+    "zstd",
+    "zle",
+    "lzjb",
+    "zstd-fast",
+    "hidden",
+    "visible",
+    "discard",
+    "restricted",
+    "passthrough",
+    "posix",
+    "nfsv4",
+    "dir",
+    "sa",
+    "legacy",
+    "auto",
+    "fletcher4",
+    "sha256",
+    "sha512",
+    "verify",
+    "most",
+];
+
+/// The text that [`Properties::set`] turns into this value.
+fn text(name: &str, value: &PropertyValue) -> String {
+    let number = match value {
+        PropertyValue::Text(text) => return text.clone(),
+        PropertyValue::Number(number) => number.to_string(),
+    };
+    let means_it = |word: &&str| {
+        let mut properties = Properties::new();
+        properties.set(name, word).is_ok() && properties.value(name) == Some(value)
+    };
+    let words = [number.as_str()].into_iter().chain(WORDS.iter().copied());
+    let mut words = words.filter(|word| means_it(word));
+    words.next().unwrap_or(&number).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_shown_in_the_words_they_were_set_with() {
+        let pairs = [
+            ("canmount", "noauto"),
+            ("mountpoint", "legacy"),
+            ("refquota", "1048576"),
+            ("compression", "lz4"),
+            ("sync", "disabled"),
+            ("copies", "2"),
+            ("terrarium:lineage", "x"),
+        ];
+        let mut properties = Properties::new();
+        for (name, value) in pairs {
+            properties.set(name, value).unwrap();
+        }
+        let shown = texts(&properties);
+        for (name, value) in pairs {
+            assert_eq!(shown[name], value, "{name}");
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! The handle of the ZFS in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use terrarium_zfs::{
+    Attempt, BatchError, BookmarkName, DatasetName, Error, Guid, Listing, PoolHealth, PoolState,
+    Properties, SnapshotName, UserProperties,
+};
+
+use super::content::Content;
+use super::pool::{Births, Pool};
+use crate::zfs::Zfs;
+
+/// 2026-01-01 00:00:00 UTC: when the clock of a new [`FakeZfs`] stands still.
+const START: i64 = 1_767_225_600;
+
+/// ZFS in memory: pools, datasets with files in them, snapshots, bookmarks, clones.
+///
+/// A clone is another handle of the same pools. Everything that changes a pool takes a transaction group of its
+/// own, so `createtxg` orders as in ZFS; guids are the same in every run; the time of creation is a clock that
+/// [`set_time`](FakeZfs::set_time) sets.
+///
+/// ```
+/// use terrarium_core::fake::FakeZfs;
+/// use terrarium_core::zfs::Zfs;
+/// use terrarium_zfs::{DatasetName, Properties, SnapshotName, UserProperties};
+///
+/// let zfs = FakeZfs::with_pool("tank");
+/// zfs.create(&DatasetName::new("tank/web")?, &Properties::new())?;
+/// zfs.write("tank/web", "etc/hostname", "one");
+/// let snapshot = SnapshotName::new("tank/web@before")?;
+/// zfs.snapshot(&[(snapshot.clone(), UserProperties::new())])?;
+/// zfs.write("tank/web", "etc/hostname", "two");
+///
+/// zfs.rollback_to(&snapshot)?;
+/// assert_eq!(zfs.read("tank/web", "etc/hostname").as_deref(), Some(&b"one"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct FakeZfs {
+    world: Arc<Mutex<World>>,
+}
+
+#[derive(Debug)]
+struct World {
+    pools: BTreeMap<String, Pool>,
+    births: Births,
+    /// Calls that are to fail: the call's name, and the error.
+    faults: Vec<(String, Error)>,
+    calls: Vec<String>,
+}
+
+/// What a call needs of the pool.
+#[derive(Clone, Copy, PartialEq)]
+enum Need {
+    /// That it can be read.
+    Read,
+    /// That it can be changed. A full pool still can: ZFS keeps some room for calls that may free space.
+    Change,
+    /// That there is room for something new.
+    Room,
+}
+
+/// What a test does to the world that ZFS is in.
+impl FakeZfs {
+    /// A machine without pools.
+    #[expect(
+        clippy::new_without_default,
+        reason = "a test says what it starts with"
+    )]
+    pub fn new() -> Self {
+        Self {
+            world: Arc::new(Mutex::new(World {
+                pools: BTreeMap::new(),
+                births: Births {
+                    now: START,
+                    count: 0,
+                },
+                faults: Vec::new(),
+                calls: Vec::new(),
+            })),
+        }
+    }
+
+    /// A machine with one empty pool.
+    ///
+    /// # Panics
+    /// If the name is not legal.
+    pub fn with_pool(name: &str) -> Self {
+        let zfs = Self::new();
+        zfs.add_pool(name);
+        zfs
+    }
+
+    /// Adds an empty pool.
+    ///
+    /// # Panics
+    /// If the name is not legal.
+    pub fn add_pool(&self, name: &str) {
+        let mut world = self.lock();
+        let World { pools, births, .. } = &mut *world;
+        let root = dataset_name(name);
+        pools.insert(name.to_owned(), Pool::new(root, births));
+    }
+
+    /// Sets the clock that new objects get their time of creation from, in seconds since 1970.
+    pub fn set_time(&self, now: i64) {
+        self.lock().births.now = now;
+    }
+
+    /// Creates a dataset with those above it that are missing.
+    ///
+    /// # Panics
+    /// If the name is not legal or the pool is missing.
+    pub fn create_all(&self, dataset: impl AsRef<str>) {
+        let name = dataset_name(dataset.as_ref());
+        self.with_pool_of(name.pool(), |pool, births| {
+            let mut missing = Vec::new();
+            let mut next = Some(name.clone());
+            while let Some(dataset) = next.filter(|dataset| !pool.heads.contains_key(dataset)) {
+                next = dataset.parent();
+                missing.push(dataset);
+            }
+            for dataset in missing.into_iter().rev() {
+                pool.create(births, &dataset, &Properties::new())
+                    .expect("the dataset is missing and its parent is not");
+            }
+        });
+    }
+
+    /// Writes a file of a dataset, as its guest would.
+    ///
+    /// # Panics
+    /// If there is no such dataset.
+    pub fn write(&self, dataset: impl AsRef<str>, path: &str, bytes: impl AsRef<[u8]>) {
+        self.with_content(dataset.as_ref(), |content| {
+            content.write(path, bytes.as_ref());
+        });
+    }
+
+    /// Removes a file of a dataset, as its guest would.
+    ///
+    /// # Panics
+    /// If there is no such dataset.
+    pub fn remove(&self, dataset: impl AsRef<str>, path: &str) {
+        self.with_content(dataset.as_ref(), |content| content.remove(path));
+    }
+
+    /// Reads a file of a dataset or snapshot; `None` if it has none of that path, or does not exist itself.
+    pub fn read(&self, object: impl AsRef<str>, path: &str) -> Option<Vec<u8>> {
+        let object = object.as_ref();
+        let world = self.lock();
+        let pool = world.pools.get(pool_of(object))?;
+        let content = if object.contains('@') {
+            let (head, position) = pool
+                .snapshot("read", &SnapshotName::new(object).ok()?)
+                .ok()?;
+            &head.snapshots[position].content
+        } else {
+            &pool
+                .head("read", &DatasetName::new(object).ok()?)
+                .ok()?
+                .content
+        };
+        content.read(path).map(<[u8]>::to_vec)
+    }
+
+    /// Mounts a dataset, or unmounts it. While it is mounted it can be neither renamed nor destroyed.
+    ///
+    /// # Panics
+    /// If there is no such dataset.
+    pub fn set_mounted(&self, dataset: impl AsRef<str>, mounted: bool) {
+        let name = dataset_name(dataset.as_ref());
+        self.with_pool_of(name.pool(), |pool, _| {
+            let head = pool.head_mut("mount", &name);
+            head.expect("the dataset exists").mounted = mounted;
+        });
+    }
+
+    /// Begins or ends something that keeps a snapshot in use: a send of it, or a mount below `.zfs/snapshot`.
+    ///
+    /// # Panics
+    /// If there is no such snapshot.
+    pub fn set_busy(&self, snapshot: impl AsRef<str>, busy: bool) {
+        let name = snapshot_name(snapshot.as_ref());
+        self.with_pool_of(name.pool(), |pool, _| {
+            let frozen = pool.snapshot_mut("use", &name);
+            frozen.expect("the snapshot exists").busy = busy;
+        });
+    }
+
+    /// Puts a hold on a snapshot.
+    ///
+    /// # Panics
+    /// If there is no such snapshot.
+    pub fn hold(&self, snapshot: impl AsRef<str>, tag: &str) {
+        let name = snapshot_name(snapshot.as_ref());
+        self.with_pool_of(name.pool(), |pool, _| {
+            let frozen = pool.snapshot_mut("hold", &name);
+            let holds = &mut frozen.expect("the snapshot exists").holds;
+            holds.insert(tag.to_owned());
+        });
+    }
+
+    /// Takes a hold off a snapshot.
+    ///
+    /// # Panics
+    /// If there is no such snapshot.
+    pub fn release(&self, snapshot: impl AsRef<str>, tag: &str) {
+        let name = snapshot_name(snapshot.as_ref());
+        self.with_pool_of(name.pool(), |pool, _| {
+            let frozen = pool.snapshot_mut("release", &name);
+            frozen.expect("the snapshot exists").holds.remove(tag);
+        });
+    }
+
+    /// Makes a bookmark of a snapshot of the same dataset.
+    ///
+    /// # Errors
+    /// [`Error`] if it exists, or the snapshot does not.
+    pub fn bookmark(&self, name: &BookmarkName, snapshot: &SnapshotName) -> Result<(), Error> {
+        self.call("bookmark", &[name.as_str()], Need::Room, |pool, _| {
+            pool.bookmark(name, snapshot)
+        })
+    }
+
+    /// Destroys a dataset with all that is below it, as `zfs destroy -r` does.
+    ///
+    /// # Errors
+    /// [`Error`] if it does not exist, or a snapshot is held or has clones elsewhere.
+    pub fn destroy_recursively(&self, dataset: &DatasetName) -> Result<(), Error> {
+        let object = dataset.as_str();
+        self.call("destroy_recursively", &[object], Need::Change, |pool, _| {
+            pool.destroy_recursively(dataset)
+        })
+    }
+
+    /// Sets the state of a pool. While it is suspended, every call on it fails.
+    ///
+    /// # Panics
+    /// If there is no such pool.
+    pub fn set_pool_state(&self, pool: &str, state: PoolState) {
+        self.with_pool_of(pool, |pool, _| pool.state = state);
+    }
+
+    /// Imports a pool read-only, or writable again. Read-only, every change of it is refused.
+    ///
+    /// # Panics
+    /// If there is no such pool.
+    pub fn set_readonly(&self, pool: &str, readonly: bool) {
+        self.with_pool_of(pool, |pool, _| pool.readonly = readonly);
+    }
+
+    /// Fills a pool, or makes room in it. In a full one nothing new can be made, but datasets can be renamed,
+    /// promoted, rolled back and destroyed.
+    ///
+    /// # Panics
+    /// If there is no such pool.
+    pub fn set_full(&self, pool: &str, full: bool) {
+        self.with_pool_of(pool, |pool, _| pool.full = full);
+    }
+
+    /// Lets the next call of that name fail; nothing is done by it. Names are those of the trait's methods:
+    /// `"promote"`, `"rename"`, …. Several faults of one call are used up in the order they were set.
+    pub fn fail_next(&self, call: &str, error: Error) {
+        self.lock().faults.push((call.to_owned(), error));
+    }
+
+    /// Every call of [`Zfs`] so far, failed ones too: its name and its objects, such as `rename tank/a tank/b`.
+    pub fn calls(&self) -> Vec<String> {
+        self.lock().calls.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.world
+            .lock()
+            .expect("no thread panicked in the middle of a change")
+    }
+
+    fn with_pool_of<T>(&self, name: &str, change: impl FnOnce(&mut Pool, &mut Births) -> T) -> T {
+        let mut world = self.lock();
+        let World { pools, births, .. } = &mut *world;
+        let pool = pools.get_mut(name);
+        let pool = pool.unwrap_or_else(|| panic!("there is no pool {name}"));
+        change(pool, births)
+    }
+
+    fn with_content(&self, dataset: &str, change: impl FnOnce(&mut Content)) {
+        let name = dataset_name(dataset);
+        self.with_pool_of(name.pool(), |pool, _| {
+            let head = pool.head_mut("write", &name);
+            let head = head.unwrap_or_else(|error| panic!("{error}"));
+            change(&mut head.content);
+        });
+    }
+
+    /// One call: noted, failed if it is to fail, else done if the pool of its first object allows it.
+    fn call<T>(
+        &self,
+        call: &'static str,
+        objects: &[&str],
+        need: Need,
+        run: impl FnOnce(&mut Pool, &mut Births) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut world = self.lock();
+        world.begin(call, objects)?;
+        let (pool, births) = world.pool_for(Attempt::new(verb(call), objects[0]), need)?;
+        run(pool, births)
+    }
+
+    /// One call on several snapshots of one pool.
+    fn batch(
+        &self,
+        call: &'static str,
+        names: &[&SnapshotName],
+        need: Need,
+        run: impl FnOnce(&mut Pool, &mut Births) -> Result<(), Vec<(String, Error)>>,
+    ) -> Result<(), BatchError> {
+        let what = verb(call);
+        let Some(first) = names.first() else {
+            return Ok(());
+        };
+        let whole = |error| BatchError::whole(what, first.pool(), error);
+        let attempt = Attempt::new(what, first.as_str());
+        let objects: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+
+        let mut world = self.lock();
+        world.begin(call, &objects).map_err(whole)?;
+        if names.iter().any(|name| name.pool() != first.pool()) {
+            return Err(whole(Error::CrossesPools(attempt)));
+        }
+        let (pool, births) = world.pool_for(attempt, need).map_err(whole)?;
+        run(pool, births).map_err(|failures| BatchError::new(what, failures))
+    }
+}
+
+impl World {
+    fn begin(&mut self, call: &'static str, objects: &[&str]) -> Result<(), Error> {
+        self.calls.push(format!("{call} {}", objects.join(" ")));
+        let fault = self.faults.iter().position(|(name, _)| name == call);
+        match fault {
+            Some(fault) => Err(self.faults.remove(fault).1),
+            None => Ok(()),
+        }
+    }
+
+    fn pool_for(
+        &mut self,
+        attempt: Attempt,
+        need: Need,
+    ) -> Result<(&mut Pool, &mut Births), Error> {
+        let Some(pool) = self.pools.get_mut(pool_of(&attempt.object)) else {
+            return Err(Error::NotFound(attempt));
+        };
+        if pool.state == PoolState::Suspended {
+            Err(Error::Suspended(attempt))
+        } else if pool.readonly && need != Need::Read {
+            Err(Error::ReadOnly(attempt))
+        } else if pool.full && need == Need::Room {
+            Err(Error::NoSpace(attempt))
+        } else {
+            Ok((pool, &mut self.births))
+        }
+    }
+}
+
+impl Zfs for FakeZfs {
+    fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
+        self.call("list", &[root.as_str()], Need::Read, |pool, _| {
+            pool.head("list", root)?;
+            Ok(pool.list(root))
+        })
+    }
+
+    fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
+        let found = self.call("guid", &[object], Need::Read, |pool, _| {
+            if object.contains('@') {
+                let (head, position) = pool.snapshot("find", &SnapshotName::new(object)?)?;
+                Ok(head.snapshots[position].birth.guid)
+            } else {
+                Ok(pool.head("find", &DatasetName::new(object)?)?.birth.guid)
+            }
+        });
+        match found {
+            Ok(guid) => Ok(Some(guid)),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create(&self, dataset: &DatasetName, properties: &Properties) -> Result<(), Error> {
+        self.call("create", &[dataset.as_str()], Need::Room, |pool, births| {
+            pool.create(births, dataset, properties)
+        })
+    }
+
+    fn snapshot(&self, snapshots: &[(SnapshotName, UserProperties)]) -> Result<(), BatchError> {
+        let names: Vec<&SnapshotName> = snapshots.iter().map(|(name, _)| name).collect();
+        self.batch("snapshot", &names, Need::Room, |pool, births| {
+            pool.take_snapshots(births, snapshots)
+        })
+    }
+
+    fn destroy_snapshots(&self, snapshots: &[SnapshotName]) -> Result<(), BatchError> {
+        let names: Vec<&SnapshotName> = snapshots.iter().collect();
+        self.batch("destroy_snapshots", &names, Need::Change, |pool, _| {
+            pool.destroy_snapshots(snapshots)
+        })
+    }
+
+    fn clone_snapshot(
+        &self,
+        target: &DatasetName,
+        origin: &SnapshotName,
+        properties: &Properties,
+    ) -> Result<(), Error> {
+        let objects = [target.as_str(), origin.as_str()];
+        self.call("clone_snapshot", &objects, Need::Room, |pool, births| {
+            pool.clone_snapshot(births, target, origin, properties)
+        })
+    }
+
+    fn promote(&self, clone: &DatasetName) -> Result<(), Error> {
+        self.call("promote", &[clone.as_str()], Need::Change, |pool, _| {
+            pool.promote(clone)
+        })
+    }
+
+    fn check_promote(&self, clone: &DatasetName) -> Result<(), Error> {
+        self.call("check_promote", &[clone.as_str()], Need::Read, |pool, _| {
+            pool.check_promote(clone).map(|_| ())
+        })
+    }
+
+    fn rename(&self, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
+        let objects = [from.as_str(), to.as_str()];
+        self.call("rename", &objects, Need::Change, |pool, _| {
+            pool.rename(from, to)
+        })
+    }
+
+    fn destroy(&self, dataset: &DatasetName) -> Result<(), Error> {
+        self.call("destroy", &[dataset.as_str()], Need::Change, |pool, _| {
+            pool.destroy(dataset)
+        })
+    }
+
+    fn rollback_to(&self, snapshot: &SnapshotName) -> Result<(), Error> {
+        self.call(
+            "rollback_to",
+            &[snapshot.as_str()],
+            Need::Change,
+            |pool, _| pool.roll_back_to(snapshot),
+        )
+    }
+
+    fn set_user_properties(
+        &self,
+        object: &str,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), Error> {
+        self.call("set_user_properties", &[object], Need::Change, |pool, _| {
+            pool.set_user_properties(object, changes)
+        })
+    }
+
+    fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {
+        let mut world = self.lock();
+        world.begin("pool_health", &[pool])?;
+        match world.pools.get(pool) {
+            Some(pool) => Ok(PoolHealth::new(pool.state, pool.readonly, pool.free())),
+            None => Err(Error::NotFound(Attempt::new("examine pool", pool))),
+        }
+    }
+
+    fn read_file(
+        &self,
+        snapshot: &SnapshotName,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        self.call("read_file", &[snapshot.as_str()], Need::Read, |pool, _| {
+            let (head, position) = pool.snapshot("read a file of", snapshot)?;
+            let bytes = head.snapshots[position].content.read(path);
+            Ok(bytes.map(|bytes| bytes[..bytes.len().min(limit)].to_vec()))
+        })
+    }
+}
+
+/// The words of the kernel binding for what a call attempts.
+fn verb(call: &'static str) -> &'static str {
+    match call {
+        "destroy_snapshots" | "destroy_recursively" => "destroy",
+        "clone_snapshot" => "clone",
+        "check_promote" => "promote",
+        "rollback_to" => "roll back to",
+        "set_user_properties" => "set properties of",
+        "read_file" => "read a file of",
+        call => call,
+    }
+}
+
+fn pool_of(object: &str) -> &str {
+    let end = object.find(['/', '@', '#']);
+    &object[..end.unwrap_or(object.len())]
+}
+
+fn dataset_name(name: &str) -> DatasetName {
+    DatasetName::new(name).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn snapshot_name(name: &str) -> SnapshotName {
+    SnapshotName::new(name).unwrap_or_else(|error| panic!("{error}"))
+}
