@@ -7,7 +7,7 @@
 #![allow(unsafe_code, reason = "declares and loads the C functions")]
 
 use std::ffi::{c_char, c_int, c_uchar, c_uint};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::error::{Attempt, Error};
 
@@ -72,7 +72,6 @@ library! {
     NvPair from "libnvpair.so.3" {
         fn nvlist_alloc(*mut *mut RawList, c_uint, c_int) -> c_int;
         fn nvlist_free(*mut RawList);
-        fn nvlist_dup(*mut RawList, *mut *mut RawList, c_int) -> c_int;
         fn nvlist_pack(*mut RawList, *mut *mut c_char, *mut usize, c_int, c_int) -> c_int;
         fn nvlist_unpack(*mut c_char, usize, *mut *mut RawList, c_int) -> c_int;
         fn nvlist_add_boolean(*mut RawList, *const c_char) -> c_int;
@@ -103,6 +102,76 @@ library! {
         fn nvpair_value_string_array(*mut RawPair, *mut *mut *mut c_char, *mut c_uint) -> c_int;
     }
 }
+
+library! {
+    /// The functions of libzfs_core that are used here.
+    ///
+    /// All but `libzfs_core_init` abort the process unless `libzfs_core_init` succeeded before.
+    LibZfsCore from "libzfs_core.so.3" {
+        fn libzfs_core_init() -> c_int;
+        fn lzc_exists(*const c_char) -> Boolean;
+        fn lzc_create(*const c_char, c_uint, *mut RawList, *mut u8, c_uint) -> c_int;
+        fn lzc_clone(*const c_char, *const c_char, *mut RawList) -> c_int;
+        fn lzc_promote(*const c_char, *mut c_char, c_int) -> c_int;
+        fn lzc_rename(*const c_char, *const c_char) -> c_int;
+        fn lzc_destroy(*const c_char) -> c_int;
+        fn lzc_rollback(*const c_char, *mut c_char, c_int) -> c_int;
+        fn lzc_rollback_to(*const c_char, *const c_char) -> c_int;
+        fn lzc_snapshot(*mut RawList, *mut RawList, *mut *mut RawList) -> c_int;
+        fn lzc_destroy_snaps(*mut RawList, Boolean, *mut *mut RawList) -> c_int;
+        fn lzc_hold(*mut RawList, c_int, *mut *mut RawList) -> c_int;
+        fn lzc_release(*mut RawList, *mut *mut RawList) -> c_int;
+        fn lzc_get_holds(*const c_char, *mut *mut RawList) -> c_int;
+        fn lzc_bookmark(*mut RawList, *mut *mut RawList) -> c_int;
+        fn lzc_get_bookmarks(*const c_char, *mut RawList, *mut *mut RawList) -> c_int;
+        fn lzc_destroy_bookmarks(*mut RawList, *mut *mut RawList) -> c_int;
+        fn lzc_send(*const c_char, *const c_char, c_int, c_uint) -> c_int;
+        fn lzc_send_resume(*const c_char, *const c_char, c_int, c_uint, u64, u64) -> c_int;
+        fn lzc_send_space(*const c_char, *const c_char, c_uint, *mut u64) -> c_int;
+        fn lzc_receive_with_cmdprops(
+            *const c_char, *mut RawList, *mut RawList, *mut u8, c_uint, *const c_char, Boolean,
+            Boolean, Boolean, c_int, *const u8, c_int, *mut u64, *mut u64, *mut u64,
+            *mut *mut RawList,
+        ) -> c_int;
+        fn lzc_channel_program(
+            *const c_char, *const c_char, u64, u64, *mut RawList, *mut *mut RawList,
+        ) -> c_int;
+        fn lzc_channel_program_nosync(
+            *const c_char, *const c_char, u64, u64, *mut RawList, *mut *mut RawList,
+        ) -> c_int;
+    }
+}
+
+impl LibZfsCore {
+    /// The library, loaded and initialised: `/dev/zfs` is open from the first success on.
+    pub(crate) fn get() -> Result<&'static Self, Error> {
+        static TABLE: OnceLock<Result<LibZfsCore, String>> = OnceLock::new();
+        static READY: Mutex<bool> = Mutex::new(false);
+
+        let library = TABLE
+            .get_or_init(|| LibZfsCore::load().map_err(|error| error.to_string()))
+            .as_ref()
+            .map_err(|reason| unavailable(Self::SONAME, reason))?;
+        // A failed start is tried again at the next call: the module may be loaded by then.
+        let mut ready = READY.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ready {
+            // SAFETY: no preconditions; it opens /dev/zfs.
+            match unsafe { (library.libzfs_core_init)() } {
+                0 => *ready = true,
+                libc::EACCES | libc::EPERM => {
+                    return Err(Error::PermissionDenied(Attempt::new("open", DEVICE)));
+                }
+                errno => {
+                    let reason = nix::errno::Errno::from_raw(errno).desc();
+                    return Err(unavailable(DEVICE, reason));
+                }
+            }
+        }
+        Ok(library)
+    }
+}
+
+const DEVICE: &str = "/dev/zfs";
 
 impl NvPair {
     /// The library, loaded at the first call.

@@ -1,9 +1,13 @@
 //! What is there: datasets, snapshots and bookmarks, as one listing saw them.
 
+pub(crate) mod process;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::error::Error;
+use crate::handle::ZfsCore;
 use crate::ids::{Guid, Txg};
 use crate::names::{BookmarkName, DatasetName, SnapshotName};
 use crate::properties::UserProperties;
@@ -32,7 +36,7 @@ pub struct Dataset {
     pub written: u64,
     /// The snapshot it is a clone of.
     pub origin: Option<SnapshotName>,
-    /// Whether it is mounted, in any mount namespace; `false` for a volume.
+    /// Whether it is mounted in this process's mount namespace; `false` for a volume.
     pub mounted: bool,
     /// The dataset whose key encrypts it; `None` if it is not encrypted.
     pub encryption_root: Option<DatasetName>,
@@ -183,5 +187,23 @@ impl Listing {
             snapshots,
             bookmarks,
         }
+    }
+}
+
+impl ZfsCore {
+    /// Lists a dataset and all below it, with snapshots and bookmarks.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if `root` does not exist.
+    pub fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
+        process::list(root)
+    }
+
+    /// The guid of a dataset or snapshot; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// [`Error::Name`] if `object` is no name; [`Error::Suspended`]; [`Error::Unavailable`].
+    pub fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
+        process::guid(object)
     }
 }

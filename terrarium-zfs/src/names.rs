@@ -343,6 +343,15 @@ pub enum NameRule {
     PoolReserved,
 }
 
+/// The pool of a dataset or snapshot given by name.
+pub(crate) fn pool_of(object: &str) -> Result<String, NameError> {
+    if object.contains('@') {
+        SnapshotName::new(object).map(|name| name.pool().to_owned())
+    } else {
+        DatasetName::new(object).map(|name| name.pool().to_owned())
+    }
+}
+
 fn check_point(name: &str, mark: char) -> Result<usize, NameRule> {
     if name.len() > MAX_LEN {
         return Err(NameRule::TooLong);
