@@ -1,1 +1,55 @@
-//! The time machine for LXD containers on ZFS: inventory, restore points, plans and their execution.
+//! The time machine for LXD containers on ZFS.
+//!
+//! One flow everywhere: **observe → plan → execute → report**.
+//!
+//! - [`observe`](Host::observe) reads datasets, snapshots and instances once, into an [`Inventory`].
+//! - [`plan`] decides: pure functions from an inventory and a request to a [`Plan`], in which every step carries
+//!   its reason.
+//! - executing rechecks what each step relies on right before it acts; after a failure everything is put back,
+//!   after a crash the next [session](Host::begin) finishes or takes back what was cut off.
+//! - the [`Report`] says what became of every step.
+//!
+//! ZFS and whatever runs the instances are behind two small traits, [`Zfs`] and [`Instances`]; with the feature
+//! `fakes` both can be had in memory.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "fakes")]
+pub mod conformance;
+pub mod details;
+mod error;
+mod execute;
+#[cfg(feature = "fakes")]
+pub mod fake;
+mod host;
+mod idmap;
+mod instances;
+pub mod intent;
+mod inventory;
+mod layout;
+mod lock;
+mod lxd;
+mod names;
+pub mod plan;
+mod point;
+pub mod property;
+mod report;
+mod selector;
+mod text;
+mod zfs;
+
+pub use error::{Class, Error};
+pub use execute::{Progress, Silent};
+pub use host::{Begun, Destination, Folders, Host, RestoreRequest, Session};
+pub use instances::{
+    Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError, Profile,
+    SnapshotRecord, Stop, StoragePool,
+};
+pub use inventory::{Coverage, Covered, Instance, Inventory, NotCovered, Pending, Pool, PoolProblem, observe};
+pub use layout::PoolLayout;
+pub use lock::{Held, Lock, LockDir};
+pub use names::{Alias, DEFAULT_PROJECT, InstanceName, InstanceRef, NameError, OperationId, ProjectName};
+pub use plan::Plan;
+pub use point::{Kind, LXD_SNAPSHOT_PREFIX, Place, RestorePoint};
+pub use report::{Outcome, Report, Restored, StepReport, with_causes};
+pub use selector::{SelectError, Selected, SelectedBy, select, show};
+pub use zfs::Zfs;

@@ -1,0 +1,256 @@
+//! What can go wrong, sorted by what the caller can do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use terrarium_zfs::{BatchError, DatasetName, ErrorKind};
+
+use crate::instances::InstancesError;
+use crate::intent::IntentError;
+use crate::inventory::NotCovered;
+use crate::lock::Held;
+use crate::names::{InstanceRef, NameError};
+use crate::selector::SelectError;
+
+/// Why an operation was not planned, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// LXD has no such instance.
+    #[error("there is no instance {instance}{}", similar(nearest))]
+    InstanceNotFound {
+        /// What was asked for.
+        instance: InstanceRef,
+        /// Instances with names like it.
+        nearest: Vec<String>,
+    },
+    /// The instance is of a kind that is left out.
+    #[error("instance {instance} is not covered: {reason}")]
+    NotCovered {
+        /// The instance.
+        instance: InstanceRef,
+        /// Why it is left out.
+        reason: NotCovered,
+    },
+    /// No restore point, or more than one, is meant.
+    #[error("instance {instance}: {source}")]
+    Select {
+        /// The instance.
+        instance: InstanceRef,
+        /// What is wrong with the selector.
+        #[source]
+        source: SelectError,
+    },
+    /// There is nothing that could be undone.
+    #[error("instance {instance} has no rewind that can be undone")]
+    NothingToUndo {
+        /// The instance.
+        instance: InstanceRef,
+    },
+    /// The name for a new instance is in use.
+    #[error("an instance {instance} exists already")]
+    NameTaken {
+        /// The name that was wanted.
+        instance: InstanceRef,
+    },
+    /// The alias is in use.
+    #[error("instance {instance} has a restore point with the alias {alias:?} already: {snapshot}")]
+    AliasTaken {
+        /// The instance.
+        instance: InstanceRef,
+        /// The alias that was wanted.
+        alias: String,
+        /// The point that has it.
+        snapshot: String,
+    },
+    /// A profile of the source does not exist where the new instance is to be.
+    #[error("project {project} has no profile {profile}, which {instance} uses")]
+    NoProfile {
+        /// The target project.
+        project: String,
+        /// The profile.
+        profile: String,
+        /// The source instance.
+        instance: InstanceRef,
+    },
+    /// A rollback would have to destroy what must stay.
+    #[error("cannot roll {instance} back to {point}: {obstacle}")]
+    RollbackBlocked {
+        /// The instance.
+        instance: InstanceRef,
+        /// The chosen point.
+        point: String,
+        /// What stands in the way.
+        obstacle: String,
+    },
+    /// Between plan and execution something changed.
+    #[error("{object} is not what it was when the plan was made: {change}")]
+    Changed {
+        /// The dataset, snapshot or instance.
+        object: String,
+        /// What is different.
+        change: String,
+    },
+    /// The pool cannot be written to.
+    #[error("pool {pool} {problem}")]
+    Pool {
+        /// The pool.
+        pool: String,
+        /// Suspended, read-only, full, ….
+        problem: String,
+    },
+    /// Another operation works on the same object.
+    #[error(transparent)]
+    Locked(#[from] Held),
+    /// A name that cannot be.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The record of an interrupted operation makes no sense.
+    #[error("{holder}: {source}")]
+    Intent {
+        /// The dataset that carries it.
+        holder: DatasetName,
+        /// What is wrong with it.
+        #[source]
+        source: IntentError,
+    },
+    /// ZFS refused or failed.
+    #[error(transparent)]
+    Zfs(#[from] terrarium_zfs::Error),
+    /// ZFS refused or failed for some of several snapshots.
+    #[error(transparent)]
+    ZfsBatch(#[from] BatchError),
+    /// Some of several snapshots could not be taken; the others were.
+    #[error("{taken} snapshots were taken, others not: {source}")]
+    PartlyTaken {
+        /// How many were taken.
+        taken: usize,
+        /// Which were not, and why.
+        #[source]
+        source: BatchError,
+    },
+    /// LXD refused, failed or is not there.
+    #[error(transparent)]
+    Instances(#[from] InstancesError),
+    /// A file of ours could not be written or read.
+    #[error("cannot use {}: {source}", .path.display())]
+    File {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The work was cancelled.
+    #[error("interrupted")]
+    Interrupted,
+    /// A test build stopped on purpose.
+    #[error("stopped by fault injection before step {step}")]
+    Fault {
+        /// The index of the step that did not run.
+        step: usize,
+    },
+}
+
+/// What an error means for the caller; the CLI's exit codes follow from it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Class {
+    /// It was attempted and failed; the report says what was done.
+    Failed,
+    /// The request itself makes no sense.
+    Usage,
+    /// Refused, in conflict, or not found; nothing was changed.
+    Refused,
+    /// LXD or ZFS cannot be reached; safe to try again.
+    Unavailable,
+    /// Cancelled by a signal.
+    Interrupted,
+}
+
+impl Error {
+    /// What the error means for the caller.
+    pub fn class(&self) -> Class {
+        match self {
+            Error::InstanceNotFound { .. }
+            | Error::NotCovered { .. }
+            | Error::Select { .. }
+            | Error::NothingToUndo { .. }
+            | Error::NameTaken { .. }
+            | Error::AliasTaken { .. }
+            | Error::NoProfile { .. }
+            | Error::RollbackBlocked { .. }
+            | Error::Changed { .. }
+            | Error::Locked(_)
+            | Error::Instances(InstancesError::StopTimedOut { .. }) => Class::Refused,
+            Error::Name(_) => Class::Usage,
+            Error::Pool { .. } => Class::Unavailable,
+            Error::Interrupted => Class::Interrupted,
+            Error::Zfs(error) => class_of_zfs(error.kind()),
+            Error::ZfsBatch(error) => {
+                let classes = error.failures.iter().map(|(_, error)| class_of_zfs(error.kind()));
+                classes.reduce(|a, b| if a == b { a } else { Class::Failed }).unwrap_or(Class::Failed)
+            }
+            Error::Instances(InstancesError::Lxd { source, .. }) => class_of_lxd(source),
+            Error::Instances(InstancesError::Answer { .. })
+            | Error::Intent { .. }
+            | Error::PartlyTaken { .. }
+            | Error::File { .. }
+            | Error::Fault { .. } => Class::Failed,
+        }
+    }
+
+    /// What the caller can do about it, where there is something to do.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Error::Select { source, .. } => source.help(),
+            Error::NotCovered { .. } => Some("`terrariumctl backup list` shows what is covered".to_owned()),
+            Error::NothingToUndo { .. } => {
+                Some("a rewind can be undone until the datasets it moved aside are purged".to_owned())
+            }
+            Error::Instances(InstancesError::StopTimedOut { .. }) => Some(
+                "the guest may still be shutting down; try again with a longer --timeout, or with --force to stop it \
+                 without its consent"
+                    .to_owned(),
+            ),
+            Error::RollbackBlocked { .. } => {
+                Some("leave out --destroy-newer: a plain restore moves newer points aside and destroys none".to_owned())
+            }
+            Error::Zfs(error) if error.kind() == ErrorKind::Busy => Some(
+                "a snapshot at or before the point is being sent or is mounted; wait for it, or unmount it".to_owned(),
+            ),
+            Error::Zfs(error) => error.help().map(Into::into),
+            Error::Instances(InstancesError::Lxd { source, .. }) => source.help().map(Into::into),
+            Error::Locked(held) => Some(held.help()),
+            _ => None,
+        }
+    }
+}
+
+fn class_of_zfs(kind: ErrorKind) -> Class {
+    match kind {
+        ErrorKind::Unavailable | ErrorKind::PermissionDenied | ErrorKind::Suspended => Class::Unavailable,
+        ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Busy | ErrorKind::HasClones | ErrorKind::Name => {
+            Class::Refused
+        }
+        ErrorKind::Interrupted => Class::Interrupted,
+        _ => Class::Failed,
+    }
+}
+
+fn class_of_lxd(error: &lxd_client::Error) -> Class {
+    use lxd_client::ErrorKind as Kind;
+    match error.kind() {
+        Kind::Unavailable | Kind::PermissionDenied => Class::Unavailable,
+        Kind::NotFound | Kind::Conflict => Class::Refused,
+        _ => Class::Failed,
+    }
+}
+
+fn similar(nearest: &[String]) -> String {
+    if nearest.is_empty() {
+        String::new()
+    } else {
+        format!("; did you mean {}?", nearest.join(" or "))
+    }
+}

@@ -1,0 +1,389 @@
+//! The way in: a host with its pools and LXD, and sessions that change one instance at a time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Zoned;
+use terrarium_zfs::{PoolHealth, PoolState};
+
+use crate::details::{DetailsDir, SavedRecord};
+use crate::error::Error;
+use crate::execute::{Executor, Progress};
+use crate::idmap;
+use crate::instances::{Instances, Stop};
+use crate::inventory::{Inventory, observe};
+use crate::lock::{Lock, LockDir};
+use crate::names::{Alias, InstanceRef, OperationId};
+use crate::plan::{
+    AsNewRequest, Direction, IdentityPolicy, Notice, Plan, Purpose, RewindRequest, SnapshotRequest, last_rewind,
+    plan_as_new, plan_rewind, plan_rollback, plan_snapshot,
+};
+use crate::point::{Kind, RestorePoint};
+use crate::report::Report;
+use crate::selector::{SelectedBy, select, show};
+use crate::zfs::Zfs;
+
+/// Where Terrarium keeps its own files on a host.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// Files that must outlast a reboot; `/var/lib/terrarium` unless told otherwise.
+    pub state: PathBuf,
+    /// Locks; `/run/terrarium` unless told otherwise.
+    pub run: PathBuf,
+}
+
+impl Default for Folders {
+    fn default() -> Self {
+        Self {
+            state: PathBuf::from("/var/lib/terrarium"),
+            run: PathBuf::from("/run/terrarium"),
+        }
+    }
+}
+
+/// A host: its ZFS, its LXD, and our own files on it.
+#[derive(Debug)]
+pub struct Host<Z, I> {
+    zfs: Arc<Z>,
+    instances: I,
+    details: DetailsDir,
+    locks: LockDir,
+}
+
+/// What a restore is to bring about.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// Which point; without one the newest of the instance as it is now.
+    pub at: Option<String>,
+    /// Whether the instance is started in the end.
+    pub start: bool,
+    /// In place, or as another instance.
+    pub to: Destination,
+}
+
+/// Where a restore point is restored to.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// To its own instance; what is newer moves aside.
+    InPlace {
+        /// How the instance is stopped.
+        stop: Stop,
+        /// Destroy what is newer instead of moving it aside.
+        destroy_newer: bool,
+    },
+    /// To a new instance.
+    AsNew {
+        /// The instance to be made.
+        new: InstanceRef,
+        /// What it must not share with its source.
+        identity: IdentityPolicy,
+    },
+}
+
+impl<Z: Zfs, I: Instances> Host<Z, I> {
+    /// A host that is reached through `zfs` and `instances`.
+    pub fn new(zfs: Z, instances: I, folders: &Folders) -> Self {
+        Self {
+            zfs: Arc::new(zfs),
+            instances,
+            details: DetailsDir::new(folders.state.join("operations")),
+            locks: LockDir::new(folders.run.join("locks")),
+        }
+    }
+
+    /// Reads everything once; changes nothing and takes no lock.
+    ///
+    /// # Errors
+    /// [`Error`] if LXD or ZFS cannot be reached.
+    pub async fn observe(&self, now: &Zoned) -> Result<Inventory, Error> {
+        observe(&self.zfs, &self.instances, now.timestamp()).await
+    }
+
+    /// Takes the locks of `instances`, recovers what was cut off on them, and reads everything.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another operation works on one of them; any error of reading. A recovery that fails
+    /// is [`Begun::Stuck`], with its report.
+    pub async fn begin(
+        &self,
+        instances: &[InstanceRef],
+        doing: &str,
+        now: Zoned,
+        progress: &dyn Progress,
+    ) -> Result<Begun<'_, Z, I>, Error> {
+        let mut sorted: Vec<_> = instances.to_vec();
+        sorted.sort();
+        sorted.dedup();
+        let lock = |instance| self.locks.instance(instance, doing, now.timestamp());
+        let locks = sorted.iter().map(lock).collect::<Result<Vec<_>, _>>()?;
+
+        let mut inventory = self.observe(&now).await?;
+        let mut recovered = Vec::new();
+        for instance in &sorted {
+            loop {
+                let pending = inventory.pending_for(instance).next().cloned();
+                let Some(pending) = pending else { break };
+                let Some(pool) = inventory.pool(&pending.layout) else { break };
+                let executor = self.executor(progress);
+                let plan = executor
+                    .recovery(&pending, pool, Direction::Nearest, now.timestamp())
+                    .await?;
+                let report = executor.execute(&plan).await;
+                if !report.is_complete() {
+                    return Ok(Begun::Stuck(Box::new(report)));
+                }
+                recovered.push(report);
+                inventory = self.observe(&now).await?;
+            }
+        }
+        Ok(Begun::Ready(Session {
+            host: self,
+            inventory,
+            recovered,
+            now,
+            _locks: locks,
+        }))
+    }
+
+    fn executor<'a>(&'a self, progress: &'a dyn Progress) -> Executor<'a, Z, I> {
+        Executor {
+            zfs: &self.zfs,
+            instances: &self.instances,
+            details: &self.details,
+            progress,
+        }
+    }
+}
+
+/// The beginning of a session.
+#[derive(Debug)]
+pub enum Begun<'a, Z, I> {
+    /// Everything is as it should be.
+    Ready(Session<'a, Z, I>),
+    /// An operation that was cut off could be neither finished nor taken back.
+    Stuck(Box<Report>),
+}
+
+/// Exclusive access to some instances: nobody else changes them while it lasts.
+#[derive(Debug)]
+pub struct Session<'a, Z, I> {
+    host: &'a Host<Z, I>,
+    inventory: Inventory,
+    recovered: Vec<Report>,
+    now: Zoned,
+    _locks: Vec<Lock>,
+}
+
+impl<Z: Zfs, I: Instances> Session<'_, Z, I> {
+    /// What was found, after any recovery.
+    pub fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    /// Reports of operations that had been cut off and were recovered when the session began.
+    pub fn recovered(&self) -> &[Report] {
+        &self.recovered
+    }
+
+    /// Plans snapshots of `instances`.
+    ///
+    /// # Errors
+    /// As [`plan_snapshot`].
+    pub fn plan_snapshot(
+        &self,
+        instances: &[InstanceRef],
+        alias: Option<Alias>,
+        expires: Option<jiff::Timestamp>,
+    ) -> Result<Plan, Error> {
+        plan_snapshot(
+            &self.inventory,
+            &SnapshotRequest {
+                operation: self.operation(),
+                instances: instances.to_vec(),
+                alias,
+                expires,
+            },
+        )
+    }
+
+    /// Plans a restore. `None`: a restore to the same point had been cut off and was finished by this session.
+    ///
+    /// # Errors
+    /// [`Error::Select`] if no point, or more than one, is meant; any error of the planners.
+    pub async fn plan_restore(&self, instance: &InstanceRef, request: &RestoreRequest) -> Result<Option<Plan>, Error> {
+        let (_, covered) = self.inventory.covered(instance)?;
+        let selected = select(&covered.points, request.at.as_deref(), &self.now).map_err(|source| Error::Select {
+            instance: instance.clone(),
+            source,
+        })?;
+        let point = selected.point;
+        if self.finished_now(instance, point, &request.to) {
+            return Ok(None);
+        }
+        let mut plan = match &request.to {
+            Destination::InPlace { stop, destroy_newer } => {
+                self.plan_in_place(instance, point, request.start, *stop, *destroy_newer).await?
+            }
+            Destination::AsNew { new, identity } => {
+                let (idmap, notice) = self.idmap_of(instance, point).await;
+                let mut plan = plan_as_new(
+                    &self.inventory,
+                    &AsNewRequest {
+                        operation: self.operation(),
+                        instance: instance.clone(),
+                        point: point.guid,
+                        new: new.clone(),
+                        start: request.start,
+                        idmap,
+                        profiles: self.host.instances.profiles(&new.project).await?,
+                        identity: identity.clone(),
+                    },
+                )?;
+                plan.notices.extend(notice);
+                plan
+            }
+        };
+        if let SelectedBy::Time(time) = &selected.by {
+            let taken = point.created.to_zoned(self.now.time_zone().clone());
+            plan.notices.insert(
+                0,
+                Notice::info(format!("{} means {}, taken {}", show(time), point.name(), show(&taken))),
+            );
+        }
+        Ok(Some(plan))
+    }
+
+    /// Plans the undo of the last rewind. `None`: a rewind had been cut off and was taken back by this session.
+    ///
+    /// # Errors
+    /// [`Error::NothingToUndo`], any error of the planners.
+    pub async fn plan_undo(&self, instance: &InstanceRef, start: bool, stop: Stop) -> Result<Option<Plan>, Error> {
+        let (_, covered) = self.inventory.covered(instance)?;
+        if self.recovered.iter().any(|report| report.purpose == Purpose::TakeBack) {
+            return Ok(None);
+        }
+        let point = last_rewind(covered).ok_or_else(|| Error::NothingToUndo {
+            instance: instance.clone(),
+        })?;
+        let mut plan = self.plan_in_place(instance, point, start, stop, false).await?;
+        plan.title = format!("undo the last rewind of {instance}: back to {}", point.name());
+        Ok(Some(plan))
+    }
+
+    /// Carries out a plan of this session.
+    pub async fn execute(&self, plan: &Plan, progress: &dyn Progress) -> Report {
+        self.host.executor(progress).execute(plan).await
+    }
+
+    async fn plan_in_place(
+        &self,
+        instance: &InstanceRef,
+        point: &RestorePoint,
+        start: bool,
+        stop: Stop,
+        destroy_newer: bool,
+    ) -> Result<Plan, Error> {
+        self.refuse_unwritable(instance).await?;
+        let (idmap, notice) = self.idmap_of(instance, point).await;
+        let request = RewindRequest {
+            operation: self.operation(),
+            instance: instance.clone(),
+            point: point.guid,
+            start,
+            stop,
+            idmap,
+            saved: self.saved_records(instance)?,
+        };
+        let mut plan = if destroy_newer {
+            plan_rollback(&self.inventory, &request)?
+        } else {
+            plan_rewind(&self.inventory, &request)?
+        };
+        plan.notices.extend(notice);
+        Ok(plan)
+    }
+
+    /// Whether this session has just finished a restore of that point to that place.
+    fn finished_now(&self, instance: &InstanceRef, point: &RestorePoint, to: &Destination) -> bool {
+        let wanted = match to {
+            Destination::InPlace { .. } => None,
+            Destination::AsNew { new, .. } => Some(new),
+        };
+        self.recovered.iter().any(|report| {
+            report.purpose == Purpose::Finish
+                && report.restored.as_ref().is_some_and(|what| {
+                    what.instance == *instance && what.point == point.guid && what.new.as_ref() == wanted
+                })
+        })
+    }
+
+    /// The id map of a point's files: recorded with it, or in the backup.yaml among them.
+    async fn idmap_of(&self, instance: &InstanceRef, point: &RestorePoint) -> (Option<String>, Option<Notice>) {
+        if let Some(idmap) = &point.idmap {
+            return (Some(idmap.clone()), None);
+        }
+        let zfs = Arc::clone(&self.host.zfs);
+        let snapshot = point.snapshot.clone();
+        let read = tokio::task::spawn_blocking(move || zfs.read_file(&snapshot, "backup.yaml", idmap::LONGEST));
+        match read.await {
+            Ok(Ok(Some(text))) => (idmap::from_backup_yaml(&text), None),
+            Ok(Ok(None)) | Err(_) => (None, None),
+            Ok(Err(error)) => {
+                let text = format!("backup.yaml of {instance} at {} cannot be read: {error}", point.name());
+                (None, Some(Notice::warning(text)))
+            }
+        }
+    }
+
+    fn saved_records(&self, instance: &InstanceRef) -> Result<Vec<SavedRecord>, Error> {
+        let (_, covered) = self.inventory.covered(instance)?;
+        let mut saved = Vec::new();
+        for point in &covered.points {
+            if let Kind::Safety(operation) = &point.kind {
+                let details = self.host.details.load(operation).map_err(|source| Error::File {
+                    path: self.host.details.path().to_owned(),
+                    source,
+                })?;
+                saved.extend(details.into_iter().flat_map(|details| details.records));
+            }
+        }
+        Ok(saved)
+    }
+
+    async fn refuse_unwritable(&self, instance: &InstanceRef) -> Result<(), Error> {
+        let (_, covered) = self.inventory.covered(instance)?;
+        let pool = covered.live.pool().to_owned();
+        let zfs = Arc::clone(&self.host.zfs);
+        let asked = pool.clone();
+        let health = tokio::task::spawn_blocking(move || zfs.pool_health(&asked))
+            .await
+            .map_err(|_| Error::Interrupted)??;
+        match obstacle(&health) {
+            Some(problem) => Err(Error::Pool { pool, problem }),
+            None => Ok(()),
+        }
+    }
+
+    fn operation(&self) -> OperationId {
+        use std::hash::{BuildHasher, RandomState};
+        // Each `RandomState` is seeded anew: enough to tell apart two operations of one second.
+        let salt = RandomState::new().hash_one(std::process::id()) as u16;
+        OperationId::begun(self.now.timestamp(), salt)
+    }
+}
+
+/// The least that must be free for a restore to be begun, in bytes: its own records, not data.
+const LEAST_FREE: u64 = 16 << 20;
+
+/// Why a pool cannot take what a restore writes, if it cannot.
+fn obstacle(health: &PoolHealth) -> Option<String> {
+    match health.state {
+        PoolState::Online | PoolState::Degraded | PoolState::Unknown => {}
+        PoolState::Suspended => return Some("is suspended: its devices are gone; `zpool status` says more".to_owned()),
+        state => return Some(format!("is not usable ({state:?}); `zpool status` says more")),
+    }
+    if health.readonly {
+        return Some("is imported read-only".to_owned());
+    }
+    (health.free < LEAST_FREE).then(|| format!("is full: {} bytes are free", health.free))
+}

@@ -1,0 +1,122 @@
+//! Where the datasets of an LXD storage pool stand, and where ours stand beside them.
+
+use serde::Serialize;
+use terrarium_zfs::{DatasetName, NameError};
+
+use crate::names::{InstanceRef, OperationId};
+
+/// The tree of one LXD storage pool on ZFS.
+///
+/// ```text
+/// <root>/containers/<volume>             LXD's
+/// <root>/terrarium/aside/<op>/<volume>   datasets that a rewind moved aside
+/// <root>/terrarium/staging/<op>/<volume> clones and received streams before they are swapped in
+/// ```
+/// Nothing of ours ever stands below `containers`: LXD takes what is there for its own.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct PoolLayout {
+    /// LXD's name of the storage pool.
+    pub lxd_pool: String,
+    /// The dataset that LXD was given: `zfs.pool_name` of the storage pool.
+    pub root: DatasetName,
+}
+
+impl PoolLayout {
+    /// The layout of LXD's storage pool `lxd_pool` on the dataset `root`.
+    pub fn new(lxd_pool: &str, root: DatasetName) -> Self {
+        Self {
+            lxd_pool: lxd_pool.to_owned(),
+            root,
+        }
+    }
+
+    /// The dataset of an instance's root disk.
+    ///
+    /// # Errors
+    /// [`NameError`] if the whole name is longer than ZFS allows.
+    pub fn instance(&self, instance: &InstanceRef) -> Result<DatasetName, NameError> {
+        self.root.child(&format!("containers/{}", instance.volume_name()))
+    }
+
+    /// The root of everything that is ours in this pool.
+    ///
+    /// # Errors
+    /// [`NameError`] if the whole name is longer than ZFS allows.
+    pub fn terrarium(&self) -> Result<DatasetName, NameError> {
+        self.root.child("terrarium")
+    }
+
+    /// Where `operation` moves datasets aside.
+    ///
+    /// # Errors
+    /// [`NameError`] if the whole name is longer than ZFS allows.
+    pub fn aside(&self, operation: &OperationId) -> Result<DatasetName, NameError> {
+        self.root.child(&format!("terrarium/aside/{operation}"))
+    }
+
+    /// Where `operation` prepares what it will swap in.
+    ///
+    /// # Errors
+    /// [`NameError`] if the whole name is longer than ZFS allows.
+    pub fn staging(&self, operation: &OperationId) -> Result<DatasetName, NameError> {
+        self.root.child(&format!("terrarium/staging/{operation}"))
+    }
+
+    /// Whether `dataset` is one of ours: moved aside, or staged.
+    pub fn is_ours(&self, dataset: &DatasetName) -> bool {
+        dataset
+            .relative_to(&self.root)
+            .is_some_and(|path| path == "terrarium" || path.starts_with("terrarium/"))
+    }
+
+    /// The operation that moved `dataset` aside or staged it, if it stands there.
+    pub fn operation_of(&self, dataset: &DatasetName) -> Option<OperationId> {
+        let path = dataset.relative_to(&self.root)?.strip_prefix("terrarium/")?;
+        let path = path.strip_prefix("aside/").or_else(|| path.strip_prefix("staging/"))?;
+        let (operation, _volume) = path.split_once('/')?;
+        OperationId::new(operation).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> PoolLayout {
+        PoolLayout::new("default", DatasetName::new("tank/lxd").unwrap())
+    }
+
+    #[test]
+    fn datasets_stand_where_lxd_and_the_design_put_them() {
+        let layout = layout();
+        let operation = OperationId::new("20261122-100005-beef").unwrap();
+        let instance = |text: &str| layout.instance(&text.parse().unwrap()).unwrap().to_string();
+        assert_eq!(instance("web"), "tank/lxd/containers/web");
+        assert_eq!(instance("tenant/web"), "tank/lxd/containers/tenant_web");
+        assert_eq!(
+            layout.aside(&operation).unwrap().to_string(),
+            "tank/lxd/terrarium/aside/20261122-100005-beef"
+        );
+    }
+
+    #[test]
+    fn only_a_volume_below_an_operation_belongs_to_it() {
+        let layout = layout();
+        let operation = |name: &str| layout.operation_of(&DatasetName::new(name).unwrap());
+        assert_eq!(
+            operation("tank/lxd/terrarium/aside/op-1/web"),
+            Some(OperationId::new("op-1").unwrap())
+        );
+        assert_eq!(operation("tank/lxd/terrarium/aside/op-1"), None);
+        assert_eq!(operation("tank/lxd/containers/web"), None);
+        assert_eq!(operation("tank/terrarium/aside/op-1/web"), None);
+    }
+
+    #[test]
+    fn a_neighbour_whose_name_begins_like_ours_is_not_ours() {
+        let ours = |name: &str| layout().is_ours(&DatasetName::new(name).unwrap());
+        assert!(ours("tank/lxd/terrarium"));
+        assert!(ours("tank/lxd/terrarium/staging/op/web"));
+        assert!(!ours("tank/lxd/terrarium-notes"));
+    }
+}

@@ -1,0 +1,31 @@
+//! The ZFS user properties that Terrarium keeps its own facts in.
+//!
+//! All are read only where they are set *locally*: a snapshot inherits its dataset's user properties,
+//! and an inherited one says nothing about the snapshot.
+
+/// How a snapshot came to be: `scheduled` or `on-demand`.
+pub const KIND: &str = "terrarium:kind";
+/// The name that a person gave to a restore point.
+pub const ALIAS: &str = "terrarium:alias";
+/// When a restore point may be removed, RFC 3339 in UTC.
+pub const EXPIRES: &str = "terrarium:expires";
+/// When a restore point was last restored or copied from, RFC 3339 in UTC.
+pub const LAST_USED: &str = "terrarium:last-used";
+/// The period that a scheduled snapshot was taken for.
+pub const PERIOD: &str = "terrarium:period";
+/// The id map that the files have on disk, as in LXD's `volatile.last_state.idmap`.
+pub const IDMAP: &str = "terrarium:idmap";
+/// A hash of the instance's LXD config, devices and profiles at the moment of the snapshot.
+pub const CONFIG: &str = "terrarium:config";
+/// On a safety snapshot: the operation that took it.
+pub const OPERATION: &str = "terrarium:operation";
+/// The intent of an operation under way (on a dataset) or done (on its safety snapshot); continued in
+/// `terrarium:intent.1`, `.2`, … where one value cannot hold it.
+pub const INTENT: &str = "terrarium:intent";
+
+/// The LXD config key that marks an instance which a restore is still building.
+pub const LXD_OPERATION: &str = "user.terrarium.operation";
+/// The LXD config key that names the image's templates to run at the next start.
+pub const LXD_TEMPLATE: &str = "volatile.apply_template";
+/// The LXD config key that holds the id map of the files on disk.
+pub const LXD_IDMAP: &str = "volatile.last_state.idmap";

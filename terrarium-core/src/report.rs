@@ -1,0 +1,177 @@
+//! Report: what happened, step by step, for people and as versioned JSON.
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use terrarium_zfs::Guid;
+
+use crate::error::{Class, Error};
+use crate::intent::{Goal, Intent};
+use crate::names::{InstanceRef, OperationId};
+use crate::plan::{Action, Notice, Plan, Purpose, Removal, Step};
+
+/// What became of a plan.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// The operation.
+    pub operation: OperationId,
+    /// Whether it did what was asked for, or recovered from what was cut off.
+    pub purpose: Purpose,
+    /// In one line, what was to come out of it.
+    pub title: String,
+    /// When it was planned.
+    pub made_at: Timestamp,
+    /// What was restored, and where to, if it is about a restore.
+    pub restored: Option<Restored>,
+    /// Each step and what became of it.
+    pub steps: Vec<StepReport>,
+    /// What else is worth knowing.
+    pub notices: Vec<Notice>,
+    /// What was left out of a copy.
+    pub removals: Vec<Removal>,
+    /// What stopped it, if it did not come to its end.
+    #[serde(serialize_with = "shown")]
+    pub error: Option<Error>,
+    /// How everything was put back after a failure.
+    pub put_back: Option<Box<Report>>,
+}
+
+/// A restore point and where it was restored to.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Restored {
+    /// The instance that the point belongs to.
+    pub instance: InstanceRef,
+    /// The point's guid.
+    pub point: Guid,
+    /// The point's name.
+    pub name: String,
+    /// The instance that was made from it; `None` if it was restored in place.
+    pub new: Option<InstanceRef>,
+}
+
+impl Restored {
+    fn of(intent: &Intent) -> Self {
+        Self {
+            instance: intent.instance.clone(),
+            point: intent.target.guid,
+            name: intent.target.name.clone(),
+            new: match &intent.goal {
+                Goal::AsNew(goal) => Some(goal.new.clone()),
+                Goal::Rewind(_) | Goal::Rollback(_) => None,
+            },
+        }
+    }
+}
+
+/// A step and what became of it.
+#[derive(Debug, Serialize)]
+#[non_exhaustive]
+pub struct StepReport {
+    /// The step.
+    #[serde(flatten)]
+    pub step: Step,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What became of a step.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// It was done; the note says what is not as one would expect.
+    Done {
+        /// What people should know.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<String>,
+    },
+    /// It was not needed, or not possible without harm.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// It failed.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// It was not reached.
+    NotRun,
+}
+
+impl Report {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let not_run = |step: &Step| StepReport {
+            step: step.clone(),
+            outcome: Outcome::NotRun,
+        };
+        Self {
+            operation: plan.operation.clone(),
+            purpose: plan.purpose,
+            title: plan.title.clone(),
+            made_at: plan.made_at,
+            restored: plan.intent.as_ref().map(Restored::of),
+            steps: plan.steps.iter().map(not_run).collect(),
+            notices: plan.notices.clone(),
+            removals: plan.removals.clone(),
+            error: None,
+            put_back: None,
+        }
+    }
+
+    /// Whether every step came to its end.
+    pub fn is_complete(&self) -> bool {
+        self.error.is_none()
+    }
+
+    /// Whether what was wanted is there, though tidying up may have failed.
+    pub fn is_effective(&self) -> bool {
+        let failed = self.steps.iter().find(|step| matches!(step.outcome, Outcome::Failed { .. }));
+        self.error.is_none() || (self.put_back.is_none() && failed.is_some_and(|step| step.step.action.is_tidying()))
+    }
+
+    /// What the outcome means for the caller; `None` if everything was done.
+    ///
+    /// A failure counts as a refusal only while no instance was stopped and nothing was left changed.
+    pub fn class(&self) -> Option<Class> {
+        let class = self.error.as_ref()?.class();
+        let stopped = self.steps.iter().any(|step| {
+            matches!(step.step.action, Action::Stop { .. }) && matches!(step.outcome, Outcome::Done { .. })
+        });
+        let all_back = self.put_back.as_ref().is_none_or(|report| report.is_complete());
+        match class {
+            Class::Interrupted => Some(class),
+            _ if stopped || !all_back || self.is_effective() => Some(Class::Failed),
+            _ => Some(class),
+        }
+    }
+}
+
+fn shown<S: Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Shown {
+        message: String,
+        help: Option<String>,
+    }
+    let shown = error.as_ref().map(|error| Shown {
+        message: with_causes(error),
+        help: error.help(),
+    });
+    shown.serialize(serializer)
+}
+
+/// An error's text followed by those of its causes, each once.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,165 @@
+//! The seam to ZFS: what the time machine asks of a pool, and the binding that answers.
+
+use std::collections::BTreeMap;
+
+use terrarium_zfs::{
+    BatchError, DatasetName, Error, Guid, Listing, PoolHealth, Properties, SnapshotName, UserProperties, ZfsCore,
+};
+
+/// The calls that plans are made of. Every one blocks until it has taken effect on the pool.
+///
+/// Implemented by [`ZfsCore`] for the kernel's ZFS and by a fake in memory; [`crate::conformance`] holds
+/// what both must do.
+pub trait Zfs: Send + Sync + 'static {
+    /// Everything at and below `root`: datasets, snapshots, bookmarks.
+    ///
+    /// # Errors
+    /// [`Error`] if `root` does not exist or the pool cannot be read.
+    fn list(&self, root: &DatasetName) -> Result<Listing, Error>;
+
+    /// The guid of the dataset or snapshot `object`; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// [`Error`] if that cannot be found out.
+    fn guid(&self, object: &str) -> Result<Option<Guid>, Error>;
+
+    /// Creates a file system.
+    ///
+    /// # Errors
+    /// [`Error`] if it exists, or its parent does not.
+    fn create(&self, dataset: &DatasetName, properties: &Properties) -> Result<(), Error>;
+
+    /// Takes several snapshots of one pool in one transaction group, each with its own properties, all or none.
+    ///
+    /// # Errors
+    /// [`BatchError`] says which snapshot failed and why; then none was taken.
+    fn snapshot(&self, snapshots: &[(SnapshotName, UserProperties)]) -> Result<(), BatchError>;
+
+    /// Destroys snapshots at once, never deferred.
+    ///
+    /// # Errors
+    /// [`BatchError`] says which could not be destroyed and why.
+    fn destroy_snapshots(&self, snapshots: &[SnapshotName]) -> Result<(), BatchError>;
+
+    /// Clones `origin` as `target`, with `properties` set from the first moment.
+    ///
+    /// # Errors
+    /// [`Error`] if `target` exists or `origin` does not.
+    fn clone_snapshot(
+        &self,
+        target: &DatasetName,
+        origin: &SnapshotName,
+        properties: &Properties,
+    ) -> Result<(), Error>;
+
+    /// Makes a clone own the snapshots up to its origin.
+    ///
+    /// # Errors
+    /// [`Error`] if it is no clone, a name clashes, or one of those snapshots is in use.
+    fn promote(&self, clone: &DatasetName) -> Result<(), Error>;
+
+    /// Finds out whether [`Zfs::promote`] would succeed, changing nothing.
+    ///
+    /// # Errors
+    /// [`Error`] that `promote` would answer.
+    fn check_promote(&self, clone: &DatasetName) -> Result<(), Error>;
+
+    /// Renames a dataset, its snapshots with it.
+    ///
+    /// # Errors
+    /// [`Error`] if `to` exists, its parent does not, or the dataset is in use.
+    fn rename(&self, from: &DatasetName, to: &DatasetName) -> Result<(), Error>;
+
+    /// Destroys a dataset without snapshots and children.
+    ///
+    /// # Errors
+    /// [`Error`] if it has any, or is in use.
+    fn destroy(&self, dataset: &DatasetName) -> Result<(), Error>;
+
+    /// Rolls a dataset back to one of its snapshots; newer snapshots and bookmarks are destroyed.
+    ///
+    /// # Errors
+    /// [`Error`] if a newer snapshot is held or has clones, or the dataset is in use.
+    fn rollback_to(&self, snapshot: &SnapshotName) -> Result<(), Error>;
+
+    /// Sets user properties of a dataset or snapshot, or removes those that are `None`; all or none.
+    ///
+    /// # Errors
+    /// [`Error`] if the object does not exist or a value is too long.
+    fn set_user_properties(&self, object: &str, changes: &BTreeMap<String, Option<String>>) -> Result<(), Error>;
+
+    /// The state of a pool.
+    ///
+    /// # Errors
+    /// [`Error`] if there is no such pool or ZFS is not there.
+    fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error>;
+
+    /// The content of a regular file inside a snapshot, at most `limit` bytes; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error`] if the snapshot cannot be mounted or read.
+    fn read_file(&self, snapshot: &SnapshotName, path: &str, limit: usize) -> Result<Option<Vec<u8>>, Error>;
+}
+
+impl Zfs for ZfsCore {
+    fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
+        ZfsCore::list(self, root)
+    }
+
+    fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
+        ZfsCore::guid(self, object)
+    }
+
+    fn create(&self, dataset: &DatasetName, properties: &Properties) -> Result<(), Error> {
+        ZfsCore::create(self, dataset, properties)
+    }
+
+    fn snapshot(&self, snapshots: &[(SnapshotName, UserProperties)]) -> Result<(), BatchError> {
+        self.snapshot_each(snapshots)
+    }
+
+    fn destroy_snapshots(&self, snapshots: &[SnapshotName]) -> Result<(), BatchError> {
+        ZfsCore::destroy_snapshots(self, snapshots, false)
+    }
+
+    fn clone_snapshot(
+        &self,
+        target: &DatasetName,
+        origin: &SnapshotName,
+        properties: &Properties,
+    ) -> Result<(), Error> {
+        ZfsCore::clone_snapshot(self, target, origin, properties)
+    }
+
+    fn promote(&self, clone: &DatasetName) -> Result<(), Error> {
+        ZfsCore::promote(self, clone)
+    }
+
+    fn check_promote(&self, clone: &DatasetName) -> Result<(), Error> {
+        ZfsCore::check_promote(self, clone)
+    }
+
+    fn rename(&self, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
+        ZfsCore::rename(self, from, to)
+    }
+
+    fn destroy(&self, dataset: &DatasetName) -> Result<(), Error> {
+        ZfsCore::destroy(self, dataset)
+    }
+
+    fn rollback_to(&self, snapshot: &SnapshotName) -> Result<(), Error> {
+        ZfsCore::rollback_to(self, snapshot)
+    }
+
+    fn set_user_properties(&self, object: &str, changes: &BTreeMap<String, Option<String>>) -> Result<(), Error> {
+        ZfsCore::set_user_properties(self, object, changes)
+    }
+
+    fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {
+        ZfsCore::pool_health(self, pool)
+    }
+
+    fn read_file(&self, snapshot: &SnapshotName, path: &str, limit: usize) -> Result<Option<Vec<u8>>, Error> {
+        self.read_snapshot_file(snapshot, path, limit)
+    }
+}
