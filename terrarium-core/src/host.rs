@@ -137,12 +137,27 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
             }
         }
         Ok(Begun::Ready(Session {
-            host: self,
-            inventory,
-            recovered,
-            now,
+            planner: Planner {
+                host: self,
+                inventory,
+                recovered,
+                now,
+            },
             _locks: locks,
         }))
+    }
+
+    /// Reads everything, for plans that are shown and not carried out: takes no lock, recovers nothing.
+    ///
+    /// # Errors
+    /// [`Error`] if LXD or ZFS cannot be reached.
+    pub async fn look(&self, now: Zoned) -> Result<Planner<'_, Z, I>, Error> {
+        Ok(Planner {
+            host: self,
+            inventory: self.observe(&now).await?,
+            recovered: Vec::new(),
+            now,
+        })
     }
 
     fn executor<'a>(&'a self, progress: &'a dyn Progress) -> Executor<'a, Z, I> {
@@ -164,17 +179,35 @@ pub enum Begun<'a, Z, I> {
     Stuck(Box<Report>),
 }
 
-/// Exclusive access to some instances: nobody else changes them while it lasts.
+/// Exclusive access to some instances: nobody else of ours changes them while it lasts.
 #[derive(Debug)]
 pub struct Session<'a, Z, I> {
+    planner: Planner<'a, Z, I>,
+    _locks: Vec<Lock>,
+}
+
+impl<'a, Z: Zfs, I: Instances> Session<'a, Z, I> {
+    /// Plans from what was found when the session began.
+    pub fn planner(&self) -> &Planner<'a, Z, I> {
+        &self.planner
+    }
+
+    /// Carries out a plan of this session.
+    pub async fn execute(&self, plan: &Plan, progress: &dyn Progress) -> Report {
+        self.planner.host.executor(progress).execute(plan).await
+    }
+}
+
+/// What was found at one moment, and the plans that can be made from it.
+#[derive(Debug)]
+pub struct Planner<'a, Z, I> {
     host: &'a Host<Z, I>,
     inventory: Inventory,
     recovered: Vec<Report>,
     now: Zoned,
-    _locks: Vec<Lock>,
 }
 
-impl<Z: Zfs, I: Instances> Session<'_, Z, I> {
+impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
     /// What was found, after any recovery.
     pub fn inventory(&self) -> &Inventory {
         &self.inventory
@@ -268,11 +301,6 @@ impl<Z: Zfs, I: Instances> Session<'_, Z, I> {
         let mut plan = self.plan_in_place(instance, point, start, stop, false).await?;
         plan.title = format!("undo the last rewind of {instance}: back to {}", point.name());
         Ok(Some(plan))
-    }
-
-    /// Carries out a plan of this session.
-    pub async fn execute(&self, plan: &Plan, progress: &dyn Progress) -> Report {
-        self.host.executor(progress).execute(plan).await
     }
 
     async fn plan_in_place(

@@ -39,7 +39,7 @@ mod zfs;
 
 pub use error::{Class, Error};
 pub use execute::{Progress, Silent};
-pub use host::{Begun, Destination, Folders, Host, RestoreRequest, Session};
+pub use host::{Begun, Destination, Folders, Host, Planner, RestoreRequest, Session};
 pub use instances::{
     Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError, Profile,
     SnapshotRecord, Stop, StoragePool,
