@@ -83,6 +83,14 @@ pub enum Error {
         /// What stands in the way.
         obstacle: String,
     },
+    /// The dataset of a stopped instance is still mounted somewhere.
+    #[error("{dataset} is still mounted by {by}")]
+    Mounted {
+        /// The dataset.
+        dataset: DatasetName,
+        /// A process in whose mount namespace it is mounted.
+        by: String,
+    },
     /// Between plan and execution something changed.
     #[error("{object} is not what it was when the plan was made: {change}")]
     Changed {
@@ -181,6 +189,7 @@ impl Error {
             | Error::NoProfile { .. }
             | Error::RollbackBlocked { .. }
             | Error::Changed { .. }
+            | Error::Mounted { .. }
             | Error::Locked(_)
             | Error::Instances(InstancesError::StopTimedOut { .. }) => Class::Refused,
             Error::Name(_) => Class::Usage,
@@ -221,6 +230,11 @@ impl Error {
             ),
             Error::Zfs(error) => error.help().map(Into::into),
             Error::Instances(InstancesError::Lxd { source, .. }) => source.help().map(Into::into),
+            Error::Mounted { .. } => Some(
+                "what is mounted can be written to, so it is not moved aside; end that process or unmount it in its \
+                 namespace"
+                    .to_owned(),
+            ),
             Error::Locked(held) => Some(held.help()),
             _ => None,
         }

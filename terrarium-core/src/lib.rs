@@ -28,6 +28,7 @@ mod inventory;
 mod layout;
 mod lock;
 mod lxd;
+mod mounts;
 mod names;
 pub mod plan;
 mod point;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use terrarium_zfs::{
-    BatchError, DatasetName, Error, Guid, Listing, PoolHealth, Properties, SnapshotName, UserProperties, ZfsCore,
+    Attempt, BatchError, DatasetName, Error, Guid, Listing, PoolHealth, Properties, SnapshotName, UserProperties, ZfsCore,
 };
+
+use crate::mounts;
 
 /// The calls that plans are made of. Every one blocks until it has taken effect on the pool.
 ///
@@ -88,6 +90,12 @@ pub trait Zfs: Send + Sync + 'static {
     /// [`Error`] if the object does not exist or a value is too long.
     fn set_user_properties(&self, object: &str, changes: &BTreeMap<String, Option<String>>) -> Result<(), Error>;
 
+    /// Who has a dataset mounted, in whatever mount namespace, as text for people; `None` if nobody has.
+    ///
+    /// # Errors
+    /// [`Error`] if that cannot be found out.
+    fn mounted_by(&self, dataset: &DatasetName) -> Result<Option<String>, Error>;
+
     /// The state of a pool.
     ///
     /// # Errors
@@ -153,6 +161,13 @@ impl Zfs for ZfsCore {
 
     fn set_user_properties(&self, object: &str, changes: &BTreeMap<String, Option<String>>) -> Result<(), Error> {
         ZfsCore::set_user_properties(self, object, changes)
+    }
+
+    fn mounted_by(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
+        mounts::mounted_by(dataset).map_err(|error| Error::Io {
+            attempt: Attempt::new("find out who has mounted", dataset.as_str()),
+            errno: error.raw_os_error().unwrap_or_default(),
+        })
     }
 
     fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {

@@ -1,6 +1,7 @@
 //! How each action is carried out, and what it checks right before.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use terrarium_zfs::{Dataset, DatasetName, ErrorKind, Guid, Listing, Properties, SnapshotName, UserProperties};
 
@@ -16,6 +17,9 @@ use crate::report::{Outcome, with_causes};
 use crate::zfs::Zfs;
 
 const DONE: Outcome = Outcome::Done { note: None };
+
+/// How long a dataset may stay mounted after its instance has stopped.
+const UNMOUNT_TIME: Duration = Duration::from_secs(5);
 
 fn skipped(reason: impl Into<String>) -> Result<Outcome, Error> {
     Ok(Outcome::Skipped { reason: reason.into() })
@@ -106,6 +110,7 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 let removal = Intent::removal(&dataset.local);
                 self.set_properties(dataset.name.to_string(), removal).await
             }
+            Action::CheckUnmounted { dataset } => self.check_unmounted(dataset).await,
             Action::Stop { instance, how } => {
                 self.instances.stop(instance, *how).await?;
                 Ok(DONE)
@@ -217,6 +222,24 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     async fn destroy_snapshots(&self, snapshots: Vec<SnapshotName>) -> Result<Outcome, Error> {
         self.on_zfs(move |zfs| zfs.destroy_snapshots(&snapshots)).await?;
         Ok(DONE)
+    }
+
+    /// LXD's unmount may take a moment longer than its stop.
+    async fn check_unmounted(&self, dataset: &DatasetName) -> Result<Outcome, Error> {
+        let deadline = tokio::time::Instant::now() + UNMOUNT_TIME;
+        loop {
+            let asked = dataset.clone();
+            let Some(by) = self.on_zfs(move |zfs| zfs.mounted_by(&asked)).await? else {
+                return Ok(DONE);
+            };
+            if tokio::time::Instant::now() >= deadline {
+                return Err(Error::Mounted {
+                    dataset: dataset.clone(),
+                    by,
+                });
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     async fn make_parents(&self, datasets: &[DatasetName]) -> Result<Outcome, Error> {

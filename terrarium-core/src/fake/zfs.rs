@@ -389,6 +389,13 @@ impl Zfs for FakeZfs {
         }
     }
 
+    fn mounted_by(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
+        self.call("mounted_by", &[dataset.as_str()], Need::Read, |pool, _| {
+            let mounted = pool.head("find", dataset)?.mounted;
+            Ok(mounted.then(|| "somebody (process 1)".to_owned()))
+        })
+    }
+
     fn create(&self, dataset: &DatasetName, properties: &Properties) -> Result<(), Error> {
         self.call("create", &[dataset.as_str()], Need::Room, |pool, births| {
             pool.create(births, dataset, properties)

@@ -142,6 +142,11 @@ pub enum Action {
         /// The clone.
         clone: DatasetName,
     },
+    /// Find out whether anybody still has a dataset mounted.
+    CheckUnmounted {
+        /// The dataset.
+        dataset: DatasetName,
+    },
     /// Stop an instance.
     Stop {
         /// The instance.
@@ -305,6 +310,7 @@ impl Action {
             Action::WriteIntent { .. } => "write-intent",
             Action::CheckPromote { .. } => "check-promote",
             Action::Promote { .. } => "promote",
+            Action::CheckUnmounted { .. } => "check-unmounted",
             Action::Stop { .. } => "stop",
             Action::Start { .. } => "start",
             Action::AssumeDefinition { .. } => "assume-definition",
@@ -358,6 +364,7 @@ impl fmt::Display for Action {
             Action::WriteIntent { dataset, .. } => write!(f, "write the intent on {dataset}"),
             Action::CheckPromote { clone } => write!(f, "check that {clone} can be promoted"),
             Action::Promote { clone } => write!(f, "promote {clone}"),
+            Action::CheckUnmounted { dataset } => write!(f, "check that nobody has {dataset} mounted"),
             Action::Stop { instance, how } => match how {
                 Stop::Graceful(limit) => write!(f, "stop {instance}, within {}s", limit.as_secs()),
                 Stop::ThenForce(limit) => write!(f, "stop {instance}, by force after {}s", limit.as_secs()),

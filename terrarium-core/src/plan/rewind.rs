@@ -138,6 +138,12 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
         "better to find a busy snapshot now than when the instance is stopped",
     );
     stop_steps(&mut steps, record, request);
+    steps.then(
+        Action::CheckUnmounted {
+            dataset: covered.live.clone(),
+        },
+        "what is mounted elsewhere could still be written to",
+    );
     record_steps(&mut steps, &request.instance, record, &details);
     let mut properties = describe(record);
     properties.insert(property::KIND.to_owned(), "on-demand".to_owned());

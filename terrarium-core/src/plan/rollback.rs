@@ -84,6 +84,12 @@ pub fn plan_rollback(inventory: &Inventory, request: &RewindRequest) -> Result<P
         );
     }
     steps.then(
+        Action::CheckUnmounted {
+            dataset: covered.live.clone(),
+        },
+        "what is mounted elsewhere could still be written to",
+    );
+    steps.then(
         Action::Rollback {
             to: point.snapshot.clone(),
             guid: point.guid,
