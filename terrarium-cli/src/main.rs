@@ -1,3 +1,22 @@
-//! terrariumctl: the command line of the LXD time machine.
+//! `terrariumctl`: the command line of the time machine for LXD containers on ZFS.
+//!
+//! Raw flags ([`args`]) become validated arguments, those become calls of `terrarium-core` ([`command`]), and what
+//! comes back is shown ([`render`]) through one way out ([`console`]).
 
-fn main() {}
+mod args;
+mod command;
+mod confirm;
+mod console;
+mod exit;
+#[cfg(feature = "fault-injection")]
+mod fault;
+mod progress;
+mod render;
+mod run;
+mod signal;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    run::run()
+}

@@ -255,7 +255,12 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         }
         let mut plan = match &request.to {
             Destination::InPlace { stop, destroy_newer } => {
-                self.plan_in_place(instance, point, request.start, *stop, *destroy_newer).await?
+                let how = InPlace {
+                    stop: *stop,
+                    destroy_newer: *destroy_newer,
+                    undo: false,
+                };
+                self.plan_in_place(instance, point, request.start, how).await?
             }
             Destination::AsNew { new, identity } => {
                 let (idmap, notice) = self.idmap_of(instance, point).await;
@@ -286,21 +291,30 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         Ok(Some(plan))
     }
 
-    /// Plans the undo of the last rewind. `None`: a rewind had been cut off and was taken back by this session.
+    /// Plans the undo of the last rewind. `None`: when it began, this session took back a rewind that had been cut
+    /// off, or finished an undo that had been.
     ///
     /// # Errors
     /// [`Error::NothingToUndo`], any error of the planners.
     pub async fn plan_undo(&self, instance: &InstanceRef, start: bool, stop: Stop) -> Result<Option<Plan>, Error> {
         let (_, covered) = self.inventory.covered(instance)?;
-        if self.recovered.iter().any(|report| report.purpose == Purpose::TakeBack) {
+        // An undo that was cut off is what was asked for if it was finished; a rewind if it was taken back.
+        let is_what_was_asked = |report: &Report| {
+            let undo = report.restored.as_ref().is_some_and(|what| what.undo);
+            report.purpose == if undo { Purpose::Finish } else { Purpose::TakeBack }
+        };
+        if self.recovered.iter().any(is_what_was_asked) {
             return Ok(None);
         }
         let point = last_rewind(covered).ok_or_else(|| Error::NothingToUndo {
             instance: instance.clone(),
         })?;
-        let mut plan = self.plan_in_place(instance, point, start, stop, false).await?;
-        plan.title = format!("undo the last rewind of {instance}: back to {}", point.name());
-        Ok(Some(plan))
+        let how = InPlace {
+            stop,
+            destroy_newer: false,
+            undo: true,
+        };
+        Ok(Some(self.plan_in_place(instance, point, start, how).await?))
     }
 
     async fn plan_in_place(
@@ -308,8 +322,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         instance: &InstanceRef,
         point: &RestorePoint,
         start: bool,
-        stop: Stop,
-        destroy_newer: bool,
+        how: InPlace,
     ) -> Result<Plan, Error> {
         self.refuse_unwritable(instance).await?;
         let (idmap, notice) = self.idmap_of(instance, point).await;
@@ -317,12 +330,13 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             operation: self.operation(),
             instance: instance.clone(),
             point: point.guid,
+            undo: how.undo,
             start,
-            stop,
+            stop: how.stop,
             idmap,
             saved: self.saved_records(instance)?,
         };
-        let mut plan = if destroy_newer {
+        let mut plan = if how.destroy_newer {
             plan_rollback(&self.inventory, &request)?
         } else {
             plan_rewind(&self.inventory, &request)?
@@ -398,6 +412,13 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         let salt = RandomState::new().hash_one(std::process::id()) as u16;
         OperationId::begun(self.now.timestamp(), salt)
     }
+}
+
+/// How a restore in place is done.
+struct InPlace {
+    stop: Stop,
+    destroy_newer: bool,
+    undo: bool,
 }
 
 /// The least that must be free for a restore to be begun, in bytes: its own records, not data.

@@ -77,6 +77,8 @@ pub struct RewindGoal {
     /// The datasets whose snapshots the clone takes over by promotion, the point's own first, the live
     /// one last.
     pub chain: Vec<ChainLink>,
+    /// Whether the rewind undoes another one.
+    pub undo: bool,
     /// Whether the instance ran.
     pub was_running: bool,
     /// How it is stopped.
@@ -227,6 +229,7 @@ mod tests {
                 staged: name("tank/terrarium/staging/op-1/web"),
                 aside: name("tank/terrarium/aside/op-1/web"),
                 chain: Vec::new(),
+                undo: false,
                 was_running: true,
                 stop: Stop::Graceful(std::time::Duration::from_secs(30)),
                 idmap_before: Some("[]".to_owned()),

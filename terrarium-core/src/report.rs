@@ -48,6 +48,8 @@ pub struct Restored {
     pub name: String,
     /// The instance that was made from it; `None` if it was restored in place.
     pub new: Option<InstanceRef>,
+    /// Whether it undid a rewind.
+    pub undo: bool,
 }
 
 impl Restored {
@@ -56,6 +58,7 @@ impl Restored {
             instance: intent.instance.clone(),
             point: intent.target.guid,
             name: intent.target.name.clone(),
+            undo: matches!(&intent.goal, Goal::Rewind(goal) if goal.undo),
             new: match &intent.goal {
                 Goal::AsNew(goal) => Some(goal.new.clone()),
                 Goal::Rewind(_) | Goal::Rollback(_) => None,

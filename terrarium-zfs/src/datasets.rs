@@ -1,4 +1,4 @@
-//! Calls on one dataset: create, clone, promote, rename, destroy, roll back.
+//! Calls on one dataset: create, clone, rename, destroy, roll back.
 #![allow(unsafe_code, reason = "calls libzfs_core")]
 
 use std::ffi::CStr;
@@ -11,7 +11,7 @@ use crate::names::{DatasetName, SnapshotName};
 use crate::properties::Properties;
 
 /// Room for a name in a result: `ZFS_MAX_DATASET_NAME_LEN`.
-const NAME_LEN: usize = 256;
+pub(crate) const NAME_LEN: usize = 256;
 
 /// `LZC_DATSET_TYPE_ZFS` (spelled so in libzfs_core.h).
 const FILESYSTEM: u32 = 2;
@@ -72,32 +72,6 @@ impl ZfsCore {
             // The kernel does not say which of the two is missing.
             libc::ENOENT if !self.exists(origin.as_str()) => done("clone", origin.as_str(), errno),
             errno => done("clone to", target.as_str(), errno),
-        }
-    }
-
-    /// Makes a clone the owner of its origin and of all snapshots and bookmarks before it.
-    ///
-    /// The dataset it was cloned from becomes a clone of it. Snapshots of the origin's dataset
-    /// that are automounted below `.zfs/snapshot` are unmounted.
-    ///
-    /// # Errors
-    /// [`Error::Exists`] with the name (the part after `@` or `#`) of the first snapshot or
-    /// bookmark that both datasets have; [`Error::Busy`] if one of the snapshots that would move is
-    /// being sent or is mounted; [`Error::InvalidArgument`] if it is no clone;
-    /// [`Error::QuotaExceeded`] and [`Error::NoSpace`] if the moved space does not fit its quotas;
-    /// [`Error::NotSupported`] if that would change the encryption root.
-    pub fn promote(&self, dataset: &DatasetName) -> Result<(), Error> {
-        let c_name = dataset.c();
-        let mut conflict = [0u8; NAME_LEN];
-        // SAFETY: the library is initialised; the name outlives the call, which writes at most
-        // `NAME_LEN` bytes, with a NUL, to `conflict`.
-        let errno = unsafe {
-            let (name, conflict) = (c_name.as_ptr(), conflict.as_mut_ptr().cast());
-            (self.library.lzc_promote)(name, conflict, NAME_LEN as i32)
-        };
-        match errno {
-            0 => Ok(()),
-            errno => Err(promote_error(dataset, errno, Some(text(&conflict)))),
         }
     }
 
@@ -208,21 +182,8 @@ impl ZfsCore {
     }
 }
 
-/// The error of a promotion; `conflict` is the name both sides have, where one is known.
-pub(crate) fn promote_error(dataset: &DatasetName, errno: i32, conflict: Option<String>) -> Error {
-    let attempt = Attempt::new("promote", dataset.as_str());
-    match errno {
-        libc::EEXIST => Error::Exists {
-            attempt,
-            name: conflict.unwrap_or_default(),
-        },
-        libc::EXDEV => Error::NotSupported(attempt),
-        errno => Error::from_errno("promote", dataset.as_str(), errno),
-    }
-}
-
 /// The text in a buffer, up to its NUL.
-fn text(buffer: &[u8]) -> String {
+pub(crate) fn text(buffer: &[u8]) -> String {
     CStr::from_bytes_until_nul(buffer)
         .unwrap_or_default()
         .to_string_lossy()

@@ -14,6 +14,7 @@ mod names;
 pub mod nvlist;
 mod pool;
 mod program;
+mod promote;
 mod properties;
 mod receive;
 mod send;

@@ -5,7 +5,6 @@ use std::ffi::CString;
 
 use crate::error::{Attempt, Error};
 use crate::handle::ZfsCore;
-use crate::names::DatasetName;
 use crate::nvlist::{NvList, Value};
 
 /// What a channel program may use up.
@@ -88,34 +87,6 @@ impl ZfsCore {
         )
     }
 
-    /// Finds out whether [`ZfsCore::promote`] would succeed, without promoting.
-    ///
-    /// A synchronous channel program that only checks: the open context would check too little.
-    ///
-    /// # Errors
-    /// Those of [`ZfsCore::promote`].
-    pub fn check_promote(&self, dataset: &DatasetName) -> Result<(), Error> {
-        let operation = "promote";
-        let mut arguments = NvList::new()?;
-        arguments.add_str("clone", dataset.as_str())?;
-        let result =
-            self.channel_program(dataset.pool(), CHECK_PROMOTE, Limits::default(), &arguments)?;
-        let answer = result.value("return").and_then(|value| value.list());
-        let errno = answer.and_then(|answer| answer.value("errno")?.integer());
-        match errno.and_then(|errno| i32::try_from(errno).ok()) {
-            Some(0) => Ok(()),
-            Some(errno) => {
-                let conflict = answer.and_then(|answer| answer.value("conflict")?.text());
-                Err(crate::datasets::promote_error(dataset, errno, conflict))
-            }
-            None => Err(Error::unexpected(
-                operation,
-                dataset.as_str(),
-                format!("{result:?}"),
-            )),
-        }
-    }
-
     fn run(
         &self,
         call: ChannelProgram,
@@ -178,14 +149,3 @@ type ChannelProgram = unsafe extern "C" fn(
     *mut crate::ffi::RawList,
     *mut *mut crate::ffi::RawList,
 ) -> std::ffi::c_int;
-
-/// The conflicts come as an array of names.
-const CHECK_PROMOTE: &str = r"
-local arguments = ...
-local errno, conflicts = zfs.check.promote(arguments.clone)
-local answer = { errno = errno }
-if conflicts ~= nil then
-    answer.conflict = conflicts[1]
-end
-return answer
-";

@@ -4,7 +4,7 @@
 //! far as plans depend on them, and pass the same [conformance suite](crate::conformance) as the real thing. What a
 //! test wants to see is what is there afterwards: the datasets, their contents, who started from what.
 //!
-//! - [`FakeZfs`] is a [`Zfs`](crate::zfs::Zfs): pools, datasets with files in them, snapshots, clones.
+//! - [`FakeZfs`] is a [`Zfs`](crate::Zfs): pools, datasets with files in them, snapshots, clones.
 
 mod content;
 mod pool;

@@ -2,7 +2,7 @@
 //!
 //! Each rule names the check in OpenZFS that it follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use terrarium_zfs::{
     Attempt, BookmarkName, DatasetName, Error, Properties, PropertyError, PropertyValue,
@@ -27,18 +27,30 @@ impl Pool {
         Ok(())
     }
 
-    /// `dsl_dataset_snapshot_check`, for each; nothing is done unless all pass.
+    /// `dsl_dataset_snapshot_check`, for each; nothing is done unless all pass. A transaction group can
+    /// hold one snapshot of a dataset only.
     pub(super) fn take_snapshots(
         &mut self,
         births: &mut Births,
         wanted: &[(SnapshotName, UserProperties)],
     ) -> Result<(), Vec<(String, Error)>> {
-        let mut failures = Vec::new();
-        for (n, (name, properties)) in wanted.iter().enumerate() {
-            let again = wanted[..n].iter().any(|(earlier, _)| earlier == name);
-            if let Err(error) = self.check_snapshot(name, properties, again) {
-                failures.push((name.to_string(), error));
-            }
+        let mut seen = BTreeSet::new();
+        let again = wanted
+            .iter()
+            .filter(|(name, _)| !seen.insert(name.dataset_str()));
+        let refuse = |name: &SnapshotName, error| (name.to_string(), error);
+        let mut failures: Vec<_> = again
+            .map(|(name, _)| {
+                let attempt = Attempt::new("snapshot", name.as_str());
+                refuse(name, Error::InvalidArgument(attempt))
+            })
+            .collect();
+        if failures.is_empty() {
+            let check = |(name, properties): &(SnapshotName, UserProperties)| {
+                let error = self.check_snapshot(name, properties).err()?;
+                Some(refuse(name, error))
+            };
+            failures = wanted.iter().filter_map(check).collect();
         }
         if !failures.is_empty() {
             return Err(failures);
@@ -64,7 +76,6 @@ impl Pool {
         &self,
         name: &SnapshotName,
         properties: &UserProperties,
-        again: bool,
     ) -> Result<(), Error> {
         let attempt = || Attempt::new("snapshot", name.as_str());
         for (property, value) in properties {
@@ -72,7 +83,7 @@ impl Pool {
         }
         let head = self.heads.get(&name.dataset());
         let head = head.ok_or_else(|| Error::NotFound(attempt()))?;
-        if again || head.position(name.name()).is_some() {
+        if head.position(name.name()).is_some() {
             return Err(Error::Exists {
                 attempt: attempt(),
                 name: name.to_string(),
@@ -124,9 +135,12 @@ impl Pool {
         origin: &SnapshotName,
         properties: &Properties,
     ) -> Result<(), Error> {
-        self.check_free("clone", target)?;
+        self.check_free("clone to", target)?;
         if target.pool() != origin.pool() {
-            return Err(Error::CrossesPools(Attempt::new("clone", target.as_str())));
+            return Err(Error::CrossesPools(Attempt::new(
+                "clone to",
+                target.as_str(),
+            )));
         }
         let (source, position) = self.snapshot("clone", origin)?;
         let frozen = &source.snapshots[position];
@@ -151,8 +165,16 @@ impl Pool {
         if moving.iter().any(|frozen| frozen.busy) {
             return Err(Error::Busy(attempt()));
         }
-        let mut names = moving.iter().map(|frozen| &frozen.name);
-        if let Some(clash) = names.find(|name| head.position(name).is_some()) {
+        let mut snapshots = moving.iter().map(|frozen| &frozen.name);
+        let branch = moving.last().map(|frozen| frozen.birth.txg);
+        let bookmarks = self.heads[dataset].bookmarks.iter();
+        let mut bookmarks = bookmarks
+            .filter(|mark| Some(mark.birth.txg) <= branch)
+            .map(|mark| &mark.name);
+        let clash = snapshots
+            .find(|name| head.position(name).is_some())
+            .or_else(|| bookmarks.find(|name| head.bookmarks.iter().any(|own| own.name == **name)));
+        if let Some(clash) = clash {
             return Err(Error::Exists {
                 attempt: attempt(),
                 name: clash.clone(),
@@ -188,7 +210,7 @@ impl Pool {
         Ok(())
     }
 
-    /// `dsl_dir_rename_check`: everything below goes along.
+    /// `dsl_dir_rename_check`: everything below goes along, and what is mounted stays mounted.
     pub(super) fn rename(&mut self, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
         let attempt = || Attempt::new("rename", from.as_str());
         self.head("rename", from)?;
@@ -204,10 +226,7 @@ impl Pool {
                 name: to.to_string(),
             });
         }
-        self.check_parent("rename", to)?;
-        if self.subtree(from).any(|(_, head)| head.mounted) {
-            return Err(Error::Busy(attempt()));
-        }
+        self.check_parent("rename to", to)?;
         let mut moves = Vec::new();
         for (name, head) in self.subtree(from) {
             let new = match name.relative_to(from) {
@@ -282,7 +301,7 @@ impl Pool {
         let mut newer = head.snapshots[position + 1..].iter();
         let refused = newer.find_map(|frozen| {
             let object = format!("{}@{}", to.dataset(), frozen.name);
-            self.in_the_way("roll back to", &object, frozen)
+            self.in_the_way("destroy", &object, frozen)
         });
         if let Some(error) = refused {
             return Err(error);

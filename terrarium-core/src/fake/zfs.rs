@@ -10,7 +10,7 @@ use terrarium_zfs::{
 
 use super::content::Content;
 use super::pool::{Births, Pool};
-use crate::zfs::Zfs;
+use crate::Zfs;
 
 /// 2026-01-01 00:00:00 UTC: when the clock of a new [`FakeZfs`] stands still.
 const START: i64 = 1_767_225_600;
@@ -22,8 +22,8 @@ const START: i64 = 1_767_225_600;
 /// [`set_time`](FakeZfs::set_time) sets.
 ///
 /// ```
+/// use terrarium_core::Zfs;
 /// use terrarium_core::fake::FakeZfs;
-/// use terrarium_core::zfs::Zfs;
 /// use terrarium_zfs::{DatasetName, Properties, SnapshotName, UserProperties};
 ///
 /// let zfs = FakeZfs::with_pool("tank");
@@ -166,7 +166,7 @@ impl FakeZfs {
         content.read(path).map(<[u8]>::to_vec)
     }
 
-    /// Mounts a dataset, or unmounts it. While it is mounted it can be neither renamed nor destroyed.
+    /// Mounts a dataset, or unmounts it. A mounted one can be renamed and rolled back, but not destroyed.
     ///
     /// # Panics
     /// If there is no such dataset.
@@ -327,8 +327,15 @@ impl FakeZfs {
 
         let mut world = self.lock();
         world.begin(call, &objects).map_err(whole)?;
-        if names.iter().any(|name| name.pool() != first.pool()) {
-            return Err(whole(Error::CrossesPools(attempt)));
+        let strangers = names.iter().filter(|name| name.pool() != first.pool());
+        let strangers: Vec<_> = strangers
+            .map(|name| {
+                let attempt = Attempt::new(what, name.as_str());
+                (name.to_string(), Error::CrossesPools(attempt))
+            })
+            .collect();
+        if !strangers.is_empty() {
+            return Err(BatchError::new(what, strangers));
         }
         let (pool, births) = world.pool_for(attempt, need).map_err(whole)?;
         run(pool, births).map_err(|failures| BatchError::new(what, failures))
@@ -374,12 +381,13 @@ impl Zfs for FakeZfs {
     }
 
     fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
+        check_object(object)?;
         let found = self.call("guid", &[object], Need::Read, |pool, _| {
             if object.contains('@') {
-                let (head, position) = pool.snapshot("find", &SnapshotName::new(object)?)?;
+                let (head, position) = pool.snapshot("look up", &SnapshotName::new(object)?)?;
                 Ok(head.snapshots[position].birth.guid)
             } else {
-                Ok(pool.head("find", &DatasetName::new(object)?)?.birth.guid)
+                Ok(pool.head("look up", &DatasetName::new(object)?)?.birth.guid)
             }
         });
         match found {
@@ -391,7 +399,7 @@ impl Zfs for FakeZfs {
 
     fn mounted_by(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
         self.call("mounted_by", &[dataset.as_str()], Need::Read, |pool, _| {
-            let mounted = pool.head("find", dataset)?.mounted;
+            let mounted = pool.head("look up", dataset)?.mounted;
             Ok(mounted.then(|| "somebody (process 1)".to_owned()))
         })
     }
@@ -435,9 +443,12 @@ impl Zfs for FakeZfs {
     }
 
     fn check_promote(&self, clone: &DatasetName) -> Result<(), Error> {
-        self.call("check_promote", &[clone.as_str()], Need::Read, |pool, _| {
-            pool.check_promote(clone).map(|_| ())
-        })
+        self.call(
+            "check_promote",
+            &[clone.as_str()],
+            Need::Change,
+            |pool, _| pool.check_promote(clone).map(|_| ()),
+        )
     }
 
     fn rename(&self, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
@@ -467,6 +478,7 @@ impl Zfs for FakeZfs {
         object: &str,
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<(), Error> {
+        check_object(object)?;
         self.call("set_user_properties", &[object], Need::Change, |pool, _| {
             pool.set_user_properties(object, changes)
         })
@@ -489,8 +501,13 @@ impl Zfs for FakeZfs {
     ) -> Result<Option<Vec<u8>>, Error> {
         self.call("read_file", &[snapshot.as_str()], Need::Read, |pool, _| {
             let (head, position) = pool.snapshot("read a file of", snapshot)?;
-            let bytes = head.snapshots[position].content.read(path);
-            Ok(bytes.map(|bytes| bytes[..bytes.len().min(limit)].to_vec()))
+            match head.snapshots[position].content.read(path) {
+                Some(bytes) if bytes.len() > limit => {
+                    let attempt = Attempt::new("read a file of", snapshot.as_str());
+                    Err(Error::TooLarge(attempt))
+                }
+                bytes => Ok(bytes.map(<[u8]>::to_vec)),
+            }
         })
     }
 }
@@ -499,13 +516,23 @@ impl Zfs for FakeZfs {
 fn verb(call: &'static str) -> &'static str {
     match call {
         "destroy_snapshots" | "destroy_recursively" => "destroy",
-        "clone_snapshot" => "clone",
+        "clone_snapshot" => "clone to",
         "check_promote" => "promote",
+        "guid" => "look up",
         "rollback_to" => "roll back to",
         "set_user_properties" => "set properties of",
         "read_file" => "read a file of",
         call => call,
     }
+}
+
+fn check_object(name: &str) -> Result<(), Error> {
+    if name.contains('@') {
+        SnapshotName::new(name)?;
+    } else {
+        DatasetName::new(name)?;
+    }
+    Ok(())
 }
 
 fn pool_of(object: &str) -> &str {

@@ -58,6 +58,7 @@ pub fn plan_recovery(
     };
     let what = match &intent.goal {
         Goal::AsNew(goal) => format!("the restore of {} as {}", intent.instance, goal.new),
+        Goal::Rewind(goal) if goal.undo => format!("the undo of {} to {}", intent.instance, intent.target.name),
         _ => format!("the restore of {} to {}", intent.instance, intent.target.name),
     };
     let (purpose, title) = if forward {

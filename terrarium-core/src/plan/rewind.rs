@@ -30,6 +30,8 @@ pub struct RewindRequest {
     pub instance: InstanceRef,
     /// The restore point.
     pub point: Guid,
+    /// Whether it undoes the last rewind.
+    pub undo: bool,
     /// Whether the instance is started in the end.
     pub start: bool,
     /// How it is stopped.
@@ -87,6 +89,7 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
         staged: staged.clone(),
         aside: aside.clone(),
         chain,
+        undo: request.undo,
         was_running: record.state != InstanceState::Stopped,
         stop: request.stop,
         idmap_before: idmap_before.clone(),
@@ -199,7 +202,11 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
     Ok(Plan {
         operation: request.operation.clone(),
         purpose: Purpose::Request,
-        title: format!("rewind {} to {}", request.instance, point.name()),
+        title: if request.undo {
+            format!("undo the last rewind of {}: back to {}", request.instance, point.name())
+        } else {
+            format!("rewind {} to {}", request.instance, point.name())
+        },
         made_at: now,
         steps: steps.0,
         notices,

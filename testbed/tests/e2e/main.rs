@@ -4,3 +4,6 @@
 //! and `make e2e ARGS=guest::` runs the tests whose names contain `guest::`.
 
 mod guest;
+mod zfs_datasets;
+mod zfs_snapshots;
+mod zfs_support;
