@@ -1,0 +1,1 @@
+//! What [`Instances`](crate::Instances) must do, be it LXD or a fake.

@@ -1,0 +1,103 @@
+//! The fakes do what the real things do, as far as the conformance suites say.
+
+mod zfs {
+    use std::any::Any;
+
+    use terrarium_core::Zfs;
+    use terrarium_core::conformance::zfs::{self as cases, ZfsRig};
+    use terrarium_core::fake::FakeZfs;
+    use terrarium_zfs::{BookmarkName, DatasetName, SnapshotName};
+
+    struct Rig {
+        zfs: FakeZfs,
+        root: DatasetName,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let zfs = FakeZfs::with_pool("tank");
+            let root = DatasetName::new("tank/a case").unwrap();
+            zfs.create_all(&root);
+            Self { zfs, root }
+        }
+    }
+
+    fn tank() -> DatasetName {
+        DatasetName::new("tank").unwrap()
+    }
+
+    /// Does something when it is dropped.
+    struct Until<F: Fn()>(F);
+
+    impl<F: Fn()> Drop for Until<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+
+    impl ZfsRig for Rig {
+        fn zfs(&self) -> &dyn Zfs {
+            &self.zfs
+        }
+
+        fn root(&self) -> &DatasetName {
+            &self.root
+        }
+
+        fn write(&self, dataset: &DatasetName, file: &str, bytes: &[u8]) {
+            self.zfs.write(dataset, file, bytes);
+        }
+
+        fn read(&self, dataset: &DatasetName, file: &str) -> Option<Vec<u8>> {
+            self.zfs.read(dataset, file)
+        }
+
+        fn hold(&self, snapshot: &SnapshotName) {
+            self.zfs.hold(snapshot, "case");
+        }
+
+        fn release(&self, snapshot: &SnapshotName) {
+            self.zfs.release(snapshot, "case");
+        }
+
+        fn bookmark(&self, bookmark: &BookmarkName, snapshot: &SnapshotName) {
+            self.zfs.bookmark(bookmark, snapshot).unwrap();
+        }
+
+        fn send(&self, snapshot: &SnapshotName) -> Box<dyn Any> {
+            let guid = self.zfs.guid(snapshot.as_str()).unwrap();
+            self.zfs.set_busy(snapshot, true);
+            let zfs = self.zfs.clone();
+            Box::new(Until(move || {
+                let snapshots = zfs.list(&tank()).unwrap().snapshots.into_iter();
+                for snapshot in snapshots.filter(|snapshot| Some(snapshot.guid) == guid) {
+                    zfs.set_busy(&snapshot.name, false);
+                }
+            }))
+        }
+
+        fn mount(&self, dataset: &DatasetName) -> Box<dyn Any> {
+            let guid = self.zfs.guid(dataset.as_str()).unwrap();
+            self.zfs.set_mounted(dataset, true);
+            let zfs = self.zfs.clone();
+            Box::new(Until(move || {
+                let datasets = zfs.list(&tank()).unwrap().datasets.into_iter();
+                for dataset in datasets.filter(|dataset| Some(dataset.guid) == guid) {
+                    zfs.set_mounted(&dataset.name, false);
+                }
+            }))
+        }
+    }
+
+    macro_rules! tests {
+        ($($case:ident)*) => {
+            $(
+                #[test]
+                fn $case() {
+                    cases::$case(&Rig::new());
+                }
+            )*
+        };
+    }
+    terrarium_core::zfs_cases!(tests);
+}
