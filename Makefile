@@ -1,0 +1,33 @@
+# Everything here installs what it needs first (as root, by apt and cargo).
+# Written for Debian 12 and Ubuntu 24.04; not yet run on Ubuntu. `e2e` and `bench`
+# need Debian 12 and refuse elsewhere.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint test e2e bench
+
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## Install all that the other targets need
+	scripts/setup
+
+lint: ## Formatting, clippy and documentation; a warning is an error
+	scripts/setup lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked
+
+# All features, so that dependencies are compiled once for this and for e2e; the
+# tests of the guest are left out, they refuse to run here.
+test: ## The fast tests: everything that needs no virtual machine (ARGS: for nextest)
+	scripts/setup test
+	cargo nextest run --workspace --all-features --locked -E 'not binary_id(testbed::e2e)' $(ARGS)
+	cargo test --workspace --all-features --locked --doc
+
+e2e: ## The tests in the virtual machine (ARGS=FILTER, KEEP=1, VM=NAME of a running one)
+	scripts/setup e2e
+	testbed/e2e $(if $(KEEP),--keep) $(if $(VM),--vm '$(VM)') -- $(ARGS)
+
+bench: ## The benchmarks that need real ZFS, in the virtual machine (ARGS=FILTER)
+	scripts/setup e2e
+	testbed/e2e --bench $(if $(VM),--vm '$(VM)') -- $(ARGS)
