@@ -73,6 +73,12 @@ pub enum Error {
         /// The source instance.
         instance: InstanceRef,
     },
+    /// Stopping the instance would delete it.
+    #[error("instance {instance} is ephemeral: LXD deletes it when it stops, so it cannot be restored in place")]
+    Ephemeral {
+        /// The instance.
+        instance: InstanceRef,
+    },
     /// A rollback would have to destroy what must stay.
     #[error("cannot roll {instance} back to {point}: {obstacle}")]
     RollbackBlocked {
@@ -187,6 +193,7 @@ impl Error {
             | Error::NameTaken { .. }
             | Error::AliasTaken { .. }
             | Error::NoProfile { .. }
+            | Error::Ephemeral { .. }
             | Error::RollbackBlocked { .. }
             | Error::Changed { .. }
             | Error::Mounted { .. }
@@ -230,6 +237,7 @@ impl Error {
             ),
             Error::Zfs(error) => error.help().map(Into::into),
             Error::Instances(InstancesError::Lxd { source, .. }) => source.help().map(Into::into),
+            Error::Ephemeral { .. } => Some("restore as new, or make it permanent with `lxc config edit` first".to_owned()),
             Error::Mounted { .. } => Some(
                 "what is mounted can be written to, so it is not moved aside; end that process or unmount it in its \
                  namespace"

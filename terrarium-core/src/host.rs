@@ -124,6 +124,13 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
                 let pending = inventory.pending_for(instance).next().cloned();
                 let Some(pending) = pending else { break };
                 let Some(pool) = inventory.pool(&pending.layout) else { break };
+                let seen = |report: &Report| report.operation == pending.intent.operation;
+                if recovered.iter().any(seen) {
+                    return Err(Error::Changed {
+                        object: pending.holder.to_string(),
+                        change: "it still carries the intent of an operation that was recovered".to_owned(),
+                    });
+                }
                 let executor = self.executor(progress);
                 let plan = executor
                     .recovery(&pending, pool, Direction::Nearest, now.timestamp())

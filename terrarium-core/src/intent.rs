@@ -115,6 +115,9 @@ pub struct AsNewGoal {
     pub dataset: DatasetName,
     /// Where the clone is prepared.
     pub staged: DatasetName,
+    /// The source's `security.protection.delete`, set on the new instance when it is complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protection: Option<String>,
 }
 
 /// A dataset by identity and by the name it had.

@@ -25,6 +25,8 @@ pub const INTENT: &str = "terrarium:intent";
 
 /// The LXD config key that marks an instance which a restore is still building.
 pub const LXD_OPERATION: &str = "user.terrarium.operation";
+/// The LXD config key that keeps an instance from being deleted.
+pub const LXD_PROTECTION: &str = "security.protection.delete";
 /// The LXD config key that names the image's templates to run at the next start.
 pub const LXD_TEMPLATE: &str = "volatile.apply_template";
 /// The LXD config key that holds the id map of the files on disk.

@@ -6,7 +6,7 @@
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{Span, Timestamp, Zoned};
 
-use crate::point::RestorePoint;
+use crate::point::{RestorePoint, lxd_record_name};
 
 /// The point that was meant, and how it was recognised.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +22,7 @@ pub struct Selected<'a> {
 pub enum SelectedBy {
     /// No selector: the newest point of the instance as it is now.
     Newest,
-    /// The name of a snapshot, or `dataset@name`.
+    /// The name of a snapshot, `dataset@name`, or LXD's own name of one of its snapshots.
     Name,
     /// A guid.
     Guid,
@@ -108,7 +108,10 @@ pub fn select<'a>(
             by: SelectedBy::Newest,
         });
     };
-    let exact = |point: &&RestorePoint| point.name() == selector || point.snapshot.as_str() == selector;
+    let exact = |point: &&RestorePoint| {
+        let lxd_name = lxd_record_name(&point.snapshot);
+        [Some(point.name()), Some(point.snapshot.as_str()), lxd_name].contains(&Some(selector))
+    };
     let guid = |point: &&RestorePoint| point.guid.to_string() == selector;
     let alias = |point: &&RestorePoint| point.alias.as_deref() == Some(selector);
     if let Some(found) = only(points.iter().filter(exact), selector, SelectedBy::Name) {
@@ -246,6 +249,7 @@ mod tests {
             point(13, "p/t/aside/op-1/web@manual", "2026-04-19T11:00:00Z", Some("12")),
             point(14, "p/c/web@manual", "2026-04-19T12:00:00Z", None),
             point(15, "p/t/aside/op-1/web@last", "2026-04-19T13:00:00Z", Some("before upgrade")),
+            point(16, "p/t/aside/op-1/web@snapshot-x", "2026-04-19T13:10:00Z", None),
         ]
     }
 
@@ -266,6 +270,7 @@ mod tests {
     fn name_guid_alias_time_and_fragment_are_tried_in_that_order() {
         assert_eq!(chosen("autosnap_2026-04-19_10:00:00_hourly"), Ok(11));
         assert_eq!(chosen("p/c/web@manual"), Ok(14));
+        assert_eq!(chosen("x"), Ok(16), "LXD calls it x");
         assert_eq!(chosen("13"), Ok(13));
         assert_eq!(chosen("12"), Ok(12), "a guid comes before an alias");
         assert_eq!(chosen("2026-04-19 12:30"), Ok(12), "12:30 in Berlin is 10:30 in UTC");
@@ -279,8 +284,8 @@ mod tests {
             ("2026-04-19T10:14:59Z", 11),
             ("2026-04-19T13:30:00+02:00", 13),
             ("14:05", 14),
-            ("16:00", 15),
-            ("2026-04-20", 15),
+            ("15:05", 15),
+            ("2026-04-20", 16),
             ("3h ago", 13),
             ("2 hours ago", 14),
         ] {

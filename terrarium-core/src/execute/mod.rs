@@ -25,8 +25,8 @@ pub trait Progress: Send + Sync {
     /// A step is about to be carried out.
     ///
     /// # Errors
-    /// An error stops the plan before that step: [`Error::Interrupted`] lets everything be put back,
-    /// [`Error::Fault`] leaves it as it is, as a crash would.
+    /// An error stops the plan before that step: [`Error::Interrupted`] lets everything be put back (a recovery is
+    /// not interrupted), [`Error::Fault`] leaves it as it is, as a crash would.
     fn step_begins(&self, index: usize, plan: &Plan, step: &Step) -> Result<(), Error> {
         let _ = (index, plan, step);
         Ok(())
@@ -79,8 +79,9 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         let mut report = Report::of(plan);
         for (index, step) in plan.steps.iter().enumerate() {
             let outcome = match self.progress.step_begins(index, plan, step) {
-                Ok(()) => self.carry_out(plan, &step.action).await,
-                Err(error) => Err(error),
+                // Who interrupts an operation wants it taken back, not left in its middle.
+                Err(error) if plan.purpose == Purpose::Request || matches!(error, Error::Fault { .. }) => Err(error),
+                _ => self.carry_out(plan, &step.action).await,
             };
             let (outcome, error) = match outcome {
                 Ok(outcome) => (outcome, None),

@@ -71,6 +71,8 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
     definition
         .config
         .insert(property::LXD_OPERATION.to_owned(), request.operation.to_string());
+    // A copy that is taken back has to be deleted: the protection is set when it is complete.
+    let protection = definition.config.remove(property::LXD_PROTECTION);
     let mut notices = Vec::new();
     let idmap = request
         .idmap
@@ -95,6 +97,7 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
             new: request.new.clone(),
             dataset: dataset.clone(),
             staged: staged.clone(),
+            protection,
         })),
         target: Target {
             guid: point.guid,
@@ -176,15 +179,19 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
 pub(super) fn finish_steps(steps: &mut Steps, intent: &Intent, marked: bool) {
     let Goal::AsNew(goal) = &intent.goal else { return };
     if marked {
+        let mut changes = BTreeMap::from([
+            (property::LXD_IDMAP.to_owned(), intent.idmap.clone()),
+            (property::LXD_OPERATION.to_owned(), None),
+            // What LXD's own copy does: the image's templates set the new host name at the first start.
+            (property::LXD_TEMPLATE.to_owned(), Some("copy".to_owned())),
+        ]);
+        if let Some(protection) = &goal.protection {
+            changes.insert(property::LXD_PROTECTION.to_owned(), Some(protection.clone()));
+        }
         steps.then(
             Action::SetConfig {
                 instance: goal.new.clone(),
-                changes: BTreeMap::from([
-                    (property::LXD_IDMAP.to_owned(), intent.idmap.clone()),
-                    (property::LXD_OPERATION.to_owned(), None),
-                    // What LXD's own copy does: the image's templates set the new host name at the first start.
-                    (property::LXD_TEMPLATE.to_owned(), Some("copy".to_owned())),
-                ]),
+                changes,
             },
             "LXD shifts the files from the ids they have on disk",
         );

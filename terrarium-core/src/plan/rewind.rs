@@ -53,10 +53,11 @@ pub fn last_rewind(covered: &Covered) -> Option<&RestorePoint> {
 /// Plans a rewind. Nothing is destroyed by it: newer points move aside with the dataset.
 ///
 /// # Errors
-/// [`Error::InstanceNotFound`], [`Error::NotCovered`], [`Error::Changed`] if the point is gone.
+/// [`Error::InstanceNotFound`], [`Error::NotCovered`], [`Error::Ephemeral`], [`Error::Changed`] if the point is gone.
 pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Plan, Error> {
     let (record, covered) = inventory.covered(&request.instance)?;
     let point = find_point(covered, request.point)?;
+    refuse_ephemeral(record)?;
     let now = inventory.observed_at;
     let layout = &covered.layout;
     let volume = covered.live.leaf();
@@ -285,6 +286,16 @@ pub(super) fn find_point(covered: &Covered, guid: Guid) -> Result<&RestorePoint,
         object: format!("{}, restore point {guid}", covered.live),
         change: "it does not exist any more".to_owned(),
     })
+}
+
+/// Such an instance is gone, dataset and all, when it stops.
+pub(super) fn refuse_ephemeral(record: &InstanceRecord) -> Result<(), Error> {
+    if record.definition.ephemeral {
+        return Err(Error::Ephemeral {
+            instance: record.id.clone(),
+        });
+    }
+    Ok(())
 }
 
 fn moved_notice(covered: &Covered, point: &RestorePoint) -> Option<Notice> {

@@ -1,6 +1,6 @@
 //! `--destroy-newer`: the plain rollback, which cannot be undone.
 
-use super::rewind::{RewindRequest, find_point, saved_records, set_idmap};
+use super::rewind::{RewindRequest, find_point, refuse_ephemeral, saved_records, set_idmap};
 use super::{Action, Notice, Plan, Purpose, Steps};
 use crate::details::Details;
 use crate::error::Error;
@@ -13,11 +13,12 @@ use crate::property;
 /// Plans a rollback: everything newer than the point is destroyed, bookmarks included.
 ///
 /// # Errors
-/// [`Error::InstanceNotFound`], [`Error::NotCovered`]; [`Error::RollbackBlocked`] if the point lies in a dataset
+/// [`Error::InstanceNotFound`], [`Error::NotCovered`], [`Error::Ephemeral`]; [`Error::RollbackBlocked`] if the point lies in a dataset
 /// moved aside, or something newer is held or has clones.
 pub fn plan_rollback(inventory: &Inventory, request: &RewindRequest) -> Result<Plan, Error> {
     let (record, covered) = inventory.covered(&request.instance)?;
     let point = find_point(covered, request.point)?;
+    refuse_ephemeral(record)?;
     let newer = newer_than(covered, point);
     if let Some(obstacle) = obstacle(point, &newer) {
         return Err(Error::RollbackBlocked {
