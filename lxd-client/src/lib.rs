@@ -5,6 +5,8 @@ mod client;
 mod error;
 mod operation;
 pub mod socket;
+#[cfg(feature = "stub")]
+pub mod stub;
 mod transport;
 mod wire;
 
