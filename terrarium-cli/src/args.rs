@@ -1,0 +1,381 @@
+//! Flags, and what they are allowed to be.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use jiff::civil::Date;
+use jiff::{SignedDuration, Span, Timestamp, Zoned};
+use terrarium_core::plan::IdentityPolicy;
+use terrarium_core::{
+    Alias, Destination, InstanceName, InstanceRef, ProjectName, RestoreRequest, Stop,
+};
+
+const ABOUT: &str = "A time machine for LXD containers on ZFS";
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    done, or nothing to do
+  1    attempted and failed; the report says what was done
+  2    the command line makes no sense
+  3    refused, in conflict, or not found; nothing was changed
+  4    LXD or ZFS cannot be reached; safe to try again
+  130  interrupted; everything was put back
+
+Environment:
+  LXD_SOCKET, LXD_DIR     where LXD is, as for lxc itself (INCUS_SOCKET, INCUS_DIR for Incus)
+  TERRARIUM_STATE_DIR     files that outlast a reboot [default: /var/lib/terrarium]
+  TERRARIUM_RUN_DIR       locks [default: /run/terrarium]
+  TZ                      the zone that times are read and shown in";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  terrariumctl backup list
+  terrariumctl backup list --instance web --instance tenant/db
+  terrariumctl backup list --json | jq '.instances[].restore_points[].name'";
+
+const SNAPSHOT_EXAMPLES: &str = "\
+Several instances of one pool are captured at the same moment.
+
+Examples:
+  terrariumctl backup snapshot --instance web --alias before-upgrade
+  terrariumctl backup snapshot --instance web --instance db --expires 30d";
+
+const RESTORE_EXAMPLES: &str = "\
+--at takes, in this order: a snapshot's name, its guid, an alias, a time (the newest point at or before it), or a part
+that only one name or alias has. Without --at it is the newest point.
+
+In place, what is newer than the point moves aside and stays restorable; `terrariumctl backup undo` brings it back.
+
+Examples:
+  terrariumctl backup restore --instance web --dry-run
+  terrariumctl backup restore --instance web --at before-upgrade --start
+  terrariumctl backup restore --instance web --at '2026-04-19 10:00'
+  terrariumctl backup restore --instance web --at '2h ago' --as-new web-restored";
+
+const UNDO_EXAMPLES: &str = "\
+An undo is itself a restore in place: it can be undone in turn.
+
+Examples:
+  terrariumctl backup undo --instance web --dry-run
+  terrariumctl backup undo --instance web --start";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "terrariumctl", version, about = ABOUT, after_help = AFTER_HELP)]
+#[command(
+    max_term_width = 120,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) topic: Topic,
+    /// Answer as JSON, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Show every step and what became of it
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Topic {
+    /// List, take and restore snapshots
+    #[command(subcommand, arg_required_else_help = true)]
+    Backup(Backup),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backup {
+    /// Show the restore points of every instance
+    #[command(after_help = LIST_EXAMPLES)]
+    List(ListArgs),
+    /// Take a snapshot of one or several instances
+    #[command(after_help = SNAPSHOT_EXAMPLES)]
+    Snapshot(SnapshotArgs),
+    /// Bring an instance back to a restore point, in place or as a new instance
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(RestoreArgs),
+    /// Take back the last restore in place
+    #[command(after_help = UNDO_EXAMPLES)]
+    Undo(UndoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Show this one only; may be given several times
+    #[arg(long = "instance", value_name = "[PROJECT/]NAME")]
+    pub(crate) instances: Vec<InstanceRef>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    /// The instance; may be given several times
+    #[arg(long = "instance", value_name = "[PROJECT/]NAME", required = true)]
+    pub(crate) instances: Vec<InstanceRef>,
+    /// A name to find it by, unique for the instance
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) alias: Option<Alias>,
+    /// When it may be removed: 30m, 12h, 30d, 8w, a date, or a time as in RFC 3339
+    #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
+    pub(crate) expires: Option<Expiry>,
+    /// Show what would be done and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// The instance that the restore point belongs to
+    #[arg(long, value_name = "[PROJECT/]NAME")]
+    pub(crate) instance: InstanceRef,
+    /// The restore point [default: the newest]
+    #[arg(long, value_name = "POINT")]
+    pub(crate) at: Option<String>,
+    /// Restore to a new instance of this name; the other one is not touched
+    #[arg(long, value_name = "NEW")]
+    pub(crate) as_new: Option<InstanceName>,
+    /// The project of the new instance [default: the same]
+    #[arg(long, value_name = "PROJECT", requires = "as_new")]
+    pub(crate) target_project: Option<ProjectName>,
+    /// Let the new instance have the other disks of its source, read-only
+    #[arg(long, requires = "as_new")]
+    pub(crate) keep_disks: bool,
+    /// Start the instance in the end
+    #[arg(long)]
+    pub(crate) start: bool,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+    /// Destroy what is newer than the point instead of moving it aside: this cannot be undone
+    #[arg(long, conflicts_with = "as_new")]
+    pub(crate) destroy_newer: bool,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// The instance
+    #[arg(long, value_name = "[PROJECT/]NAME")]
+    pub(crate) instance: InstanceRef,
+    /// Start the instance in the end
+    #[arg(long)]
+    pub(crate) start: bool,
+    #[command(flatten)]
+    pub(crate) stop: StopArgs,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+/// How a running instance is stopped.
+#[derive(Debug, Args)]
+pub(crate) struct StopArgs {
+    /// How long the instance may take to shut down
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_timeout)]
+    timeout: Duration,
+    /// Stop it by force if it does not shut down in time
+    #[arg(long)]
+    force: bool,
+}
+
+/// Whether anything may be changed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ConsentArgs {
+    /// Show what would be done and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+impl StopArgs {
+    pub(crate) fn how(&self) -> Stop {
+        if self.force {
+            Stop::ThenForce(self.timeout)
+        } else {
+            Stop::Graceful(self.timeout)
+        }
+    }
+}
+
+impl RestoreArgs {
+    /// What is asked of terrarium-core.
+    pub(crate) fn request(&self) -> RestoreRequest {
+        let project = self.target_project.clone();
+        let to = match &self.as_new {
+            Some(name) => Destination::AsNew {
+                new: InstanceRef::new(
+                    project.unwrap_or_else(|| self.instance.project.clone()),
+                    name.clone(),
+                ),
+                identity: IdentityPolicy {
+                    keep_disks: self.keep_disks,
+                    ..IdentityPolicy::default()
+                },
+            },
+            None => Destination::InPlace {
+                stop: self.stop.how(),
+                destroy_newer: self.destroy_newer,
+            },
+        };
+        RestoreRequest {
+            at: self.at.clone(),
+            start: self.start,
+            to,
+        }
+    }
+}
+
+/// When something expires, as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Expiry {
+    /// So long from now.
+    After(SignedDuration),
+    /// At the first moment of a day, in the local zone.
+    Day(Date),
+    /// At a time.
+    At(Timestamp),
+}
+
+impl Expiry {
+    /// The moment that is meant.
+    ///
+    /// # Errors
+    /// What is wrong with it, if it is not in the future.
+    pub(crate) fn resolve(&self, now: &Zoned) -> Result<Timestamp, String> {
+        let moment = match self {
+            Expiry::After(span) => now.timestamp().checked_add(*span),
+            Expiry::Day(date) => date
+                .to_zoned(now.time_zone().clone())
+                .map(|day| day.timestamp()),
+            Expiry::At(moment) => Ok(*moment),
+        };
+        let moment = moment.map_err(|_| "--expires lies too far in the future".to_owned())?;
+        if moment > now.timestamp() {
+            Ok(moment)
+        } else {
+            let shown = terrarium_core::show(&moment.to_zoned(now.time_zone().clone()));
+            Err(format!("--expires must lie in the future, not at {shown}"))
+        }
+    }
+}
+
+fn parse_expiry(text: &str) -> Result<Expiry, String> {
+    if let Ok(span) = parse_span(text) {
+        return if span.is_positive() {
+            Ok(Expiry::After(span))
+        } else {
+            Err("it must lie in the future".to_owned())
+        };
+    }
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(Expiry::At(moment));
+    }
+    // `Date` would also read the day of a time without a zone and forget the rest.
+    if text.len() == "2026-04-19".len()
+        && let Ok(date) = text.parse::<Date>()
+    {
+        return Ok(Expiry::Day(date));
+    }
+    Err(
+        "expected a span such as 12h, 30d or 8w, a date such as 2026-12-31, or a time such as \
+         2026-12-31T18:00:00Z"
+            .to_owned(),
+    )
+}
+
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    let span = parse_span(text).map_err(|_| "expected a time such as 30s, 5m or 1h".to_owned())?;
+    match Duration::try_from(span) {
+        Ok(time) if time >= Duration::from_secs(1) => Ok(time),
+        _ => Err("it must be at least 1s".to_owned()),
+    }
+}
+
+/// `30s`, `5m`, `12h`, `30d`, `8w`: a day has 24 hours, a week 7 days.
+fn parse_span(text: &str) -> Result<SignedDuration, jiff::Error> {
+    let span: Span = text.parse()?;
+    span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn now() -> Zoned {
+        "2026-11-22T10:00:00+01:00[Europe/Berlin]".parse().unwrap()
+    }
+
+    fn expires(text: &str) -> Result<String, String> {
+        Ok(parse_expiry(text)?.resolve(&now())?.to_string())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_expiry_is_a_span_a_date_or_a_time_in_the_future() {
+        assert_eq!(expires("30m").unwrap(), "2026-11-22T09:30:00Z");
+        assert_eq!(expires("12h").unwrap(), "2026-11-22T21:00:00Z");
+        assert_eq!(expires("30d").unwrap(), "2026-12-22T09:00:00Z");
+        assert_eq!(expires("8w").unwrap(), "2027-01-17T09:00:00Z");
+        assert_eq!(expires("2026-12-31").unwrap(), "2026-12-30T23:00:00Z");
+        assert_eq!(
+            expires("2026-11-22T09:00:01Z").unwrap(),
+            "2026-11-22T09:00:01Z"
+        );
+        assert_eq!(
+            expires("2026-11-22T11:00:00+01:00").unwrap(),
+            "2026-11-22T10:00:00Z"
+        );
+        for wrong in [
+            "",
+            "30",
+            "soon",
+            "-3d",
+            "0s",
+            "2026-11-22",
+            "2026-11-22T09:00:00Z",
+            "2026-12-31T18:00",
+            "9999y",
+        ] {
+            assert!(expires(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_at_least_a_second() {
+        assert_eq!(parse_timeout("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_timeout("1m30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "30", "0s", "-5s", "500ms", "1y"] {
+            assert!(parse_timeout(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_instance_is_in_the_project_of_its_source_unless_told_otherwise() {
+        let new = |line: &str| {
+            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            let Topic::Backup(Backup::Restore(args)) = cli.topic else {
+                panic!("{line}");
+            };
+            match args.request().to {
+                Destination::AsNew { new, .. } => new.to_string(),
+                Destination::InPlace { .. } => panic!("{line}"),
+            }
+        };
+        assert_eq!(
+            new("terrariumctl backup restore --instance t/web --as-new b"),
+            "t/b"
+        );
+        assert_eq!(
+            new("terrariumctl backup restore --instance t/web --as-new b --target-project u"),
+            "u/b"
+        );
+    }
+}

@@ -1,0 +1,51 @@
+//! `backup list`.
+
+use terrarium_core::{Error, Host, InstanceRef, Instances, Inventory, Zfs};
+
+use crate::args::ListArgs;
+use crate::command::Context;
+use crate::exit::{Exit, Failure};
+use crate::render;
+
+/// Shows the restore points of all instances, or of those that were asked for.
+pub(crate) async fn list<Z: Zfs, I: Instances>(
+    host: &Host<Z, I>,
+    args: &ListArgs,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let now = (context.clock)();
+    let mut inventory = host.observe(&now).await?;
+    for id in &args.instances {
+        match inventory.covered(id) {
+            Ok(_) | Err(Error::NotCovered { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !args.instances.is_empty() {
+        narrow(&mut inventory, args);
+    }
+    let console = &context.console;
+    if console.json {
+        console.answer_json(&render::points::json(&inventory))?;
+    } else {
+        console.answer(&render::points::text(&inventory, &now))?;
+    }
+    // What could be read was shown; a pool that cannot be read may well be back in a moment.
+    Ok(if inventory.problems.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Done.merge(Exit::Unavailable)
+    })
+}
+
+/// Leaves only what concerns the instances that were asked for.
+fn narrow(inventory: &mut Inventory, args: &ListArgs) {
+    let wanted = |id: &InstanceRef| args.instances.contains(id);
+    inventory
+        .instances
+        .retain(|instance| wanted(&instance.record.id));
+    inventory
+        .pending
+        .retain(|pending| wanted(&pending.intent.instance));
+    inventory.orphans.clear();
+}

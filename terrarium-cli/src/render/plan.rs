@@ -1,0 +1,282 @@
+//! What is going to be done: for `--dry-run`, and for whoever has to agree to it.
+
+use std::fmt::Write;
+
+use jiff::{Timestamp, Zoned};
+use serde::Serialize;
+use terrarium_core::intent::Goal;
+use terrarium_core::plan::{Action, Level};
+use terrarium_core::{
+    Coverage, InstanceRecord, InstanceRef, InstanceState, Inventory, Pending, Plan, RestorePoint,
+    Stop, property,
+};
+use terrarium_zfs::DatasetName;
+
+use super::{JSON_VERSION, one_line, units};
+use crate::confirm::Question;
+
+/// A plan with all its steps and their reasons.
+pub(crate) fn text(
+    plan: &Plan,
+    inventory: &Inventory,
+    recoveries: &[PendingShown<'_>],
+    now: &Zoned,
+) -> String {
+    let mut text = format!("Plan: {}\n", one_line(&plan.title));
+    if let Some(target) = Target::of(plan, inventory) {
+        let _ = writeln!(text, "  {}", target.taken(now));
+    }
+    for pending in recoveries {
+        let _ = writeln!(
+            text,
+            "  First recovered, so that the plan may change: {}",
+            pending.text(now)
+        );
+    }
+    text.push('\n');
+    let width = plan.steps.len().to_string().len();
+    for (index, step) in plan.steps.iter().enumerate() {
+        let _ = writeln!(
+            text,
+            "  {:>width$}  {}",
+            index + 1,
+            one_line(&step.action.to_string())
+        );
+        let _ = writeln!(text, "  {:>width$}    {}", "", one_line(&step.why));
+    }
+    if plan.steps.is_empty() {
+        text.push_str("  nothing to do\n");
+    }
+    text.push_str(&notices(plan));
+    text.push_str("\nNothing was changed.\n");
+    text
+}
+
+fn notices(plan: &Plan) -> String {
+    let mut text = String::new();
+    if !plan.notices.is_empty() {
+        text.push('\n');
+    }
+    for notice in &plan.notices {
+        text.push_str(&super::notice(notice));
+    }
+    text + &super::removals(&plan.removals)
+}
+
+/// What somebody has to agree to.
+pub(crate) fn question(
+    plan: &Plan,
+    inventory: &Inventory,
+    recoveries: &[PendingShown<'_>],
+    now: &Zoned,
+) -> Question {
+    let mut text = format!("About to {}\n", one_line(&plan.title));
+    let mut point = |line: &str| {
+        let _ = writeln!(text, "  - {line}");
+    };
+    for pending in recoveries {
+        point(&format!(
+            "first this is finished or taken back: {}",
+            pending.text(now)
+        ));
+    }
+    let destroys = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step.action, Action::Rollback { .. }));
+    if let Some(target) = Target::of(plan, inventory) {
+        point(&target.taken(now));
+        let id = &target.record.id;
+        let starts = plan
+            .steps
+            .iter()
+            .any(|step| matches!(step.action, Action::Start { .. }));
+        let stop = plan.steps.iter().find_map(|step| match &step.action {
+            Action::Stop { how, .. } => Some(*how),
+            _ => None,
+        });
+        match stop {
+            Some(Stop::Graceful(limit)) => point(&format!(
+                "{id} runs and is stopped; if it does not shut down within {}s, nothing is changed",
+                limit.as_secs()
+            )),
+            Some(Stop::ThenForce(limit)) => point(&format!(
+                "{id} runs and is stopped, by force if it does not shut down within {}s",
+                limit.as_secs()
+            )),
+            None => {}
+        }
+        match (starts, target.record.state) {
+            (true, _) => point("it is started afterwards"),
+            (false, InstanceState::Stopped) => {}
+            (false, _) => point("it stays stopped afterwards (--start starts it)"),
+        }
+        if let Some(until) = undo_until(plan) {
+            point(&format!(
+                "what is there now moves aside; `terrariumctl backup undo --instance {id}` brings it back until {}",
+                units::time(until, now.time_zone())
+            ));
+        }
+    }
+    for notice in &plan.notices {
+        let warning = if notice.level == Level::Warning {
+            "warning: "
+        } else {
+            ""
+        };
+        point(&format!("{warning}{}", one_line(&notice.text)));
+    }
+    Question { text, destroys }
+}
+
+/// Until when a restore in place can be undone, if the plan is one.
+pub(crate) fn undo_until(plan: &Plan) -> Option<Timestamp> {
+    undo_time(plan.steps.iter().map(|step| &step.action))
+}
+
+/// When the safety snapshot among the actions expires.
+pub(crate) fn undo_time<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Option<Timestamp> {
+    actions.into_iter().find_map(|action| match action {
+        Action::Snapshot { snapshots } => snapshots.iter().find_map(|(_, properties)| {
+            properties.get(property::OPERATION)?;
+            properties.get(property::EXPIRES)?.parse().ok()
+        }),
+        _ => None,
+    })
+}
+
+/// The restore point that a plan starts from, and the instance that it belongs to.
+pub(crate) struct Target<'a> {
+    pub(crate) record: &'a InstanceRecord,
+    pub(crate) point: &'a RestorePoint,
+}
+
+impl<'a> Target<'a> {
+    pub(crate) fn of(plan: &Plan, inventory: &'a Inventory) -> Option<Self> {
+        Self::of_actions(plan.steps.iter().map(|step| &step.action), inventory)
+    }
+
+    pub(crate) fn of_actions<'b>(
+        actions: impl IntoIterator<Item = &'b Action>,
+        inventory: &'a Inventory,
+    ) -> Option<Self> {
+        let snapshot = actions.into_iter().find_map(|action| match action {
+            Action::Clone { origin, .. } => Some(origin),
+            Action::Rollback { to, .. } => Some(to),
+            _ => None,
+        })?;
+        inventory.instances.iter().find_map(|instance| {
+            let Coverage::Covered(covered) = &instance.coverage else {
+                return None;
+            };
+            let point = covered
+                .points
+                .iter()
+                .find(|point| point.snapshot == *snapshot)?;
+            Some(Self {
+                record: &instance.record,
+                point,
+            })
+        })
+    }
+
+    /// When the point was taken.
+    pub(crate) fn taken(&self, now: &Zoned) -> String {
+        let alias = self
+            .point
+            .alias
+            .as_ref()
+            .map(|alias| format!(" ({})", one_line(alias)));
+        format!(
+            "{}{} was taken {}, {} ago",
+            one_line(self.point.name()),
+            alias.unwrap_or_default(),
+            units::time(self.point.created, now.time_zone()),
+            units::age(self.point.created, now.timestamp())
+        )
+    }
+}
+
+/// An operation that was cut off.
+#[derive(Serialize)]
+pub(crate) struct PendingShown<'a> {
+    operation: &'a str,
+    instance: &'a InstanceRef,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new: Option<&'a InstanceRef>,
+    goal: &'static str,
+    point: &'a str,
+    began_at: Timestamp,
+    dataset: &'a DatasetName,
+}
+
+impl<'a> PendingShown<'a> {
+    pub(crate) fn new(pending: &'a Pending) -> Self {
+        let intent = &pending.intent;
+        let (goal, new) = match &intent.goal {
+            Goal::Rewind(_) => ("rewind", None),
+            Goal::Rollback(_) => ("rollback", None),
+            Goal::AsNew(goal) => ("as-new", Some(&goal.new)),
+        };
+        Self {
+            operation: intent.operation.as_str(),
+            instance: &intent.instance,
+            new,
+            goal,
+            point: &intent.target.name,
+            began_at: intent.at,
+            dataset: &pending.holder,
+        }
+    }
+
+    /// In one line.
+    pub(crate) fn text(&self, now: &Zoned) -> String {
+        let to = match self.new {
+            Some(new) => format!("as {new}"),
+            None => format!("to {}", one_line(self.point)),
+        };
+        format!(
+            "the restore of {} {to}, begun {}",
+            self.instance,
+            units::time(self.began_at, now.time_zone())
+        )
+    }
+}
+
+/// What is recovered before anything else is done to these instances.
+pub(crate) fn recoveries_first<'a>(
+    inventory: &'a Inventory,
+    instances: &'a [InstanceRef],
+) -> Vec<PendingShown<'a>> {
+    let mut first: Vec<PendingShown<'a>> = Vec::new();
+    for pending in instances
+        .iter()
+        .flat_map(|instance| inventory.pending_for(instance))
+    {
+        let shown = PendingShown::new(pending);
+        if first.iter().all(|known| known.dataset != shown.dataset) {
+            first.push(shown);
+        }
+    }
+    first
+}
+
+/// What `--dry-run --json` answers.
+#[derive(Serialize)]
+pub(crate) struct Shown<'a> {
+    version: u32,
+    dry_run: bool,
+    recovered_first: &'a [PendingShown<'a>],
+    plan: Option<&'a Plan>,
+}
+
+impl<'a> Shown<'a> {
+    pub(crate) fn new(plan: Option<&'a Plan>, recovered_first: &'a [PendingShown<'a>]) -> Self {
+        Self {
+            version: JSON_VERSION,
+            dry_run: true,
+            recovered_first,
+            plan,
+        }
+    }
+}

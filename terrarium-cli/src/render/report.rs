@@ -1,0 +1,266 @@
+//! What became of a plan.
+
+use std::fmt::Write;
+
+use jiff::Zoned;
+use terrarium_core::plan::{Action, Purpose};
+use terrarium_core::{
+    Coverage, InstanceRef, InstanceState, Instances, Inventory, Outcome, Planner, Report, Restored,
+    Zfs, property, with_causes,
+};
+use terrarium_zfs::{SnapshotName, UserProperties};
+
+use super::plan::{Target, undo_time};
+use super::{one_line, units};
+use crate::exit::{Exit, Failure};
+
+/// What was done, and what can be done next.
+pub(crate) fn success(report: &Report, before: &Inventory, now: &Zoned) -> String {
+    let mut text = match &report.restored {
+        Some(restored) => restored_text(report, restored, before, now),
+        None => snapshots_text(report, before, now),
+    };
+    for notice in &report.notices {
+        text.push_str(&super::notice(notice));
+    }
+    for step in &report.steps {
+        if let Outcome::Done { note: Some(note) } = &step.outcome {
+            let action = one_line(&step.step.action.to_string());
+            let _ = writeln!(text, "  warning: {action}: {}", one_line(note));
+        }
+    }
+    text.push_str(&super::removals(&report.removals));
+    if let Some(restored) = &report.restored {
+        text.push_str(&next(report, restored, now));
+    }
+    text
+}
+
+fn restored_text(report: &Report, restored: &Restored, before: &Inventory, now: &Zoned) -> String {
+    let name = one_line(&restored.name);
+    let did =
+        |action: fn(&Action) -> bool| report.steps.iter().any(|step| action(&step.step.action));
+    let mut text = match &restored.new {
+        Some(new) => format!("Restored {name} of {} as {new}.\n", restored.instance),
+        None if did(|action| matches!(action, Action::Rollback { .. })) => {
+            format!("Rolled {} back to {name}.\n", restored.instance)
+        }
+        None => format!("Restored {} to {name}.\n", restored.instance),
+    };
+    let actions = report.steps.iter().map(|step| &step.step.action);
+    if let Some(target) = Target::of_actions(actions, before) {
+        let _ = writeln!(text, "  {}", target.taken(now));
+    }
+    text
+}
+
+fn next(report: &Report, restored: &Restored, now: &Zoned) -> String {
+    let instance = restored.new.as_ref().unwrap_or(&restored.instance);
+    let actions = || report.steps.iter().map(|step| &step.step.action);
+    let mut text = if actions().any(|action| matches!(action, Action::Start { .. })) {
+        format!("{instance} is running.\n")
+    } else {
+        start_hint(instance)
+    };
+    if let Some(until) = undo_time(actions()) {
+        let _ = writeln!(
+            text,
+            "To undo this, until {}:  terrariumctl backup undo --instance {instance}",
+            units::time(until, now.time_zone())
+        );
+    }
+    text
+}
+
+fn start_hint(instance: &InstanceRef) -> String {
+    let project = if instance.project.is_default() {
+        String::new()
+    } else {
+        format!(" --project {}", shell_word(instance.project.as_str()))
+    };
+    format!(
+        "{instance} is stopped. To start it:  lxc start {}{project}\n",
+        instance.name
+    )
+}
+
+/// A word that a shell takes as it is.
+fn shell_word(word: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "-_.+:@%,".contains(c);
+    if word.chars().all(harmless) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn snapshots_text(report: &Report, before: &Inventory, now: &Zoned) -> String {
+    let mut text = String::new();
+    for step in &report.steps {
+        if let (Action::Snapshot { snapshots }, Outcome::Done { .. }) =
+            (&step.step.action, &step.outcome)
+        {
+            for (snapshot, properties) in snapshots {
+                text.push_str(&snapshot_text(snapshot, properties, before, now));
+            }
+        }
+    }
+    text
+}
+
+fn snapshot_text(
+    snapshot: &SnapshotName,
+    properties: &UserProperties,
+    before: &Inventory,
+    now: &Zoned,
+) -> String {
+    let of_it = |coverage: &Coverage| matches!(coverage, Coverage::Covered(covered) if covered.live.as_str() == snapshot.dataset_str());
+    let instance = before
+        .instances
+        .iter()
+        .find(|instance| of_it(&instance.coverage));
+    let of = match instance {
+        Some(instance) => instance.record.id.to_string(),
+        None => one_line(snapshot.dataset_str()),
+    };
+    let mut text = format!("Took {} of {of}", one_line(snapshot.name()));
+    if let Some(alias) = properties.get(property::ALIAS) {
+        let _ = write!(text, ", alias {}", one_line(alias));
+    }
+    let expires = properties
+        .get(property::EXPIRES)
+        .and_then(|expires| expires.parse().ok());
+    if let Some(expires) = expires {
+        let _ = write!(text, ", expires {}", units::time(expires, now.time_zone()));
+    }
+    text + "\n"
+}
+
+/// A recovery that a session began with, in one line; with all its steps if that is wanted.
+pub(crate) fn recovery(report: &Report, verbose: bool) -> String {
+    let what = match report.notices.first() {
+        Some(notice) => capitalised(&one_line(&notice.text)),
+        None => capitalised(&one_line(&report.title)),
+    };
+    let became = match report.purpose {
+        Purpose::TakeBack => "it was taken back",
+        _ => "it was finished now",
+    };
+    let text = format!("{what}; {became}.");
+    if verbose {
+        format!("{text}\n{}", steps(report))
+    } else {
+        text
+    }
+}
+
+/// What to say if a recovery did what was asked for.
+pub(crate) fn already_done<Z: Zfs, I: Instances>(
+    doing: &str,
+    planner: &Planner<'_, Z, I>,
+) -> String {
+    let mut text = format!("The {doing} was done by that; nothing more to do.\n");
+    let restored = planner
+        .recovered()
+        .iter()
+        .rev()
+        .find_map(|report| report.restored.as_ref());
+    if let Some(restored) = restored {
+        let instance = restored.new.as_ref().unwrap_or(&restored.instance);
+        let record = planner
+            .inventory()
+            .instance(instance)
+            .map(|instance| &instance.record);
+        if record.is_some_and(|record| record.state == InstanceState::Stopped) {
+            text.push_str(&start_hint(instance));
+        }
+    }
+    text
+}
+
+/// What stopped a plan, with the step that it stopped at.
+pub(crate) fn failure(report: &Report) -> Option<Failure> {
+    let error = report.error.as_ref()?;
+    let exit = report.class().map_or(Exit::Failed, Exit::from);
+    let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed { .. });
+    let at = report.steps.iter().position(|step| failed(&step.outcome));
+    let at = at.map(|index| format!(" (step {} of {})", index + 1, report.steps.len()));
+    let message = format!(
+        "{}: {}{}",
+        report.title,
+        with_causes(error),
+        at.unwrap_or_default()
+    );
+    Some(Failure {
+        message,
+        help: error.help(),
+        exit,
+    })
+}
+
+/// A recovery that came to no end.
+pub(crate) fn stuck(report: &Report) -> Failure {
+    let failure = failure(report);
+    let failure = failure.unwrap_or_else(|| Failure::new(Exit::Failed, report.title.clone()));
+    let help = failure
+        .help
+        .clone()
+        .unwrap_or_else(|| "remove what is in the way, then try again".to_owned());
+    Failure {
+        message: format!(
+            "an operation was cut off earlier and cannot be recovered: {}",
+            failure.message
+        ),
+        ..failure
+    }
+    .with_help(help)
+}
+
+/// How things stand after a failure.
+pub(crate) fn aftermath(report: &Report) -> String {
+    let again = "the next snapshot, restore or undo of the instance tries again to recover it";
+    if report.is_effective() {
+        return format!("What was asked for is done; only tidying up failed: {again}.");
+    }
+    let Some(put_back) = &report.put_back else {
+        return "Nothing was left changed.".to_owned();
+    };
+    match (&put_back.error, put_back.purpose) {
+        (None, Purpose::TakeBack) => "Everything was put back as it was before.".to_owned(),
+        (None, _) => "It could not be taken back, so it was brought to its end.".to_owned(),
+        (Some(error), _) => format!(
+            "Putting everything back failed as well: {}; {again}.\n{}",
+            one_line(&with_causes(error)),
+            steps(put_back)
+        ),
+    }
+}
+
+/// Every step and what became of it.
+pub(crate) fn steps(report: &Report) -> String {
+    let mut text = format!("{}:", capitalised(&one_line(&report.title)));
+    let width = report.steps.len().to_string().len();
+    for (index, step) in report.steps.iter().enumerate() {
+        let action = one_line(&step.step.action.to_string());
+        let became = match &step.outcome {
+            Outcome::Done { note: None } => "done".to_owned(),
+            Outcome::Done { note: Some(note) } => format!("done, but {}", one_line(note)),
+            Outcome::Skipped { reason } => format!("skipped, {}", one_line(reason)),
+            Outcome::Failed { reason } => format!("failed, {}", one_line(reason)),
+            Outcome::NotRun => "not run".to_owned(),
+        };
+        let _ = write!(text, "\n  {:>width$}  {action}: {became}", index + 1);
+    }
+    if let Some(put_back) = &report.put_back {
+        let _ = write!(text, "\n{}", steps(put_back));
+    }
+    text
+}
+
+fn capitalised(text: &str) -> String {
+    let mut rest = text.chars();
+    match rest.next() {
+        Some(first) => first.to_uppercase().chain(rest).collect(),
+        None => String::new(),
+    }
+}

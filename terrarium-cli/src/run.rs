@@ -1,0 +1,115 @@
+//! From the process's surroundings to a command, and from its outcome to the exit code.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use jiff::Zoned;
+use lxd_client::Client;
+use terrarium_core::{Error, Folders, Host, InstancesError};
+use terrarium_zfs::ZfsCore;
+
+use crate::args::{Backup, Cli, Topic};
+use crate::command::{self, Context};
+use crate::console::Console;
+use crate::exit::{Exit, Failure};
+use crate::render;
+use crate::signal::Interrupt;
+
+/// Runs the command that the process was called with.
+pub(crate) fn run() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let exit = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => {
+            let console = Arc::new(Console::of_the_process(cli.json, cli.verbose));
+            carry_out(&cli, &console).unwrap_or_else(|failure| show(&console, &failure))
+        }
+        Err(error) => refuse_arguments(&error, &arguments),
+    };
+    ExitCode::from(exit.code())
+}
+
+fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime =
+        runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let context = Context {
+            console: Arc::clone(console),
+            clock: Zoned::now,
+            interrupt: Interrupt::default(),
+        };
+        let Topic::Backup(command) = &cli.topic;
+        let host = connect().await?;
+        match command {
+            Backup::List(args) => command::list(&host, args, &context).await,
+            Backup::Snapshot(args) => command::snapshot(&host, args, &context).await,
+            Backup::Restore(args) => command::restore(&host, args, &context).await,
+            Backup::Undo(args) => command::undo(&host, args, &context).await,
+        }
+    });
+    // A thread may still wait for an answer that nobody wants any more.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn connect() -> Result<Host<ZfsCore, Client>, Failure> {
+    let client = Client::connect().await.map_err(|source| {
+        Error::from(InstancesError::Lxd {
+            operation: "reach",
+            target: "LXD".to_owned(),
+            source,
+        })
+    })?;
+    let zfs = ZfsCore::open().map_err(Error::from)?;
+    Ok(Host::new(zfs, client, &folders()))
+}
+
+fn folders() -> Folders {
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let usual = Folders::default();
+    Folders {
+        state: set("TERRARIUM_STATE_DIR").unwrap_or(usual.state),
+        run: set("TERRARIUM_RUN_DIR").unwrap_or(usual.run),
+    }
+}
+
+fn show(console: &Console, failure: &Failure) -> Exit {
+    if console.json {
+        let _ = console.answer_json(&render::Answer::of_failure(failure));
+    } else {
+        console.tell(&render::failure(failure));
+    }
+    failure.exit
+}
+
+/// What the command line is answered with if it is not a command: help, the version, or what is wrong with it.
+fn refuse_arguments(error: &clap::Error, arguments: &[OsString]) -> Exit {
+    let json = arguments.iter().any(|argument| argument == "--json");
+    let console = Console::of_the_process(json, false);
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            return console
+                .answer(&text)
+                .err()
+                .map_or(Exit::Done, |failure| failure.exit);
+        }
+        _ if json => {
+            let line = text.lines().next().unwrap_or_default();
+            let message = line.strip_prefix("error: ").unwrap_or(line);
+            return show(&console, &Failure::new(Exit::Usage, message));
+        }
+        _ => console.tell(text.trim_end()),
+    }
+    Exit::Usage
+}
