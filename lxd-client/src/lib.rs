@@ -2,6 +2,8 @@
 
 mod address;
 mod client;
+#[cfg(feature = "stub")]
+pub mod conformance;
 mod error;
 mod operation;
 pub mod socket;

@@ -10,6 +10,8 @@ use crate::{Error, Operation};
 impl Client {
     /// The instances of the client's project, with state and snapshots.
     ///
+    /// LXD asks the storage once for each instance, whatever the number of snapshots; their sizes are not told.
+    ///
     /// # Errors
     /// As any request; see [`Error`].
     pub async fn instances(&self) -> Result<Vec<Instance>, Error> {
@@ -49,6 +51,19 @@ impl Client {
     /// [`Error::NotFound`].
     pub async fn instance(&self, name: &str) -> Result<Tagged<Instance>, Error> {
         self.get_tagged(self.address(&["instances", name])?).await
+    }
+
+    /// One instance with state and snapshots, with the ETag for a change.
+    ///
+    /// LXD asks the storage once for it, whatever the number of snapshots; their sizes are not told.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub async fn instance_full(&self, name: &str) -> Result<Tagged<Instance>, Error> {
+        let address = self.address(&["instances", name])?.query("recursion", "1");
+        let mut full: Tagged<Instance> = self.get_tagged(address).await?;
+        full.value.snapshots.get_or_insert_default();
+        Ok(full)
     }
 
     /// Begins to create an instance.

@@ -9,8 +9,10 @@ use crate::wire::{CreateSnapshot, InstanceSnapshot, format_time};
 use crate::{Error, Operation};
 
 impl Client {
-    /// An instance's snapshots, with their sizes: LXD asks the storage for each one, which takes its time.
-    /// [`Client::instances`] lists them without.
+    /// An instance's snapshots, with their sizes.
+    ///
+    /// LXD asks the storage for each one (with ZFS: a process each). Where sizes do not matter,
+    /// [`Client::instance_full`] and [`Client::instances`] have the same records for less.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the instance does not exist.

@@ -20,7 +20,7 @@ pub(super) fn run(lxd: &Lxd, ask: &Ask, name: &str) -> Answer {
     let (this, name) = (lxd.clone(), name.to_owned());
     lxd.begin(ask, "Executing command", async move {
         let exec = this.world().exec.clone();
-        let output = exec(&command);
+        let output = exec(&command)?;
         let mut metadata = Map::new();
         metadata.insert("return".to_owned(), json!(output.exit_code));
         if records {

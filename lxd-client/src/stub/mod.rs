@@ -234,8 +234,12 @@ impl Stub {
         }
     }
 
-    /// What commands run in instances answer; without this every command succeeds and prints nothing.
-    pub fn answer_exec(&self, answer: impl Fn(&[String]) -> ExecOutput + Send + Sync + 'static) {
+    /// What commands run in instances answer; an error fails the operation with that message. Without this every
+    /// command succeeds and prints nothing.
+    pub fn answer_exec(
+        &self,
+        answer: impl Fn(&[String]) -> Result<ExecOutput, String> + Send + Sync + 'static,
+    ) {
         self.world().exec = Arc::new(answer);
     }
 

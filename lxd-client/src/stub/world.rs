@@ -18,7 +18,7 @@ use crate::wire::{
     StorageVolume,
 };
 
-pub(super) type Exec = Arc<dyn Fn(&[String]) -> ExecOutput + Send + Sync>;
+pub(super) type Exec = Arc<dyn Fn(&[String]) -> Result<ExecOutput, String> + Send + Sync>;
 
 /// A name within a project.
 pub(super) type Key = (String, String);
@@ -103,7 +103,7 @@ impl World {
             requests: Vec::new(),
             faults: Vec::new(),
             delays: Vec::new(),
-            exec: Arc::new(|_| ExecOutput::default()),
+            exec: Arc::new(|_| Ok(ExecOutput::default())),
         }
     }
 
