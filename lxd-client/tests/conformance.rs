@@ -23,15 +23,16 @@ async fn examine(project: &str) {
     stub.ignore_graceful_stop("stubborn", true);
     stub.answer_exec(conformance::exec);
 
-    let client = Client::connect_to(stub.socket()).await.expect("the stub answers");
+    let client = Client::connect_to(stub.socket())
+        .await
+        .expect("the stub answers");
     let subject = Subject {
         client: client.project(project),
         instance: "c1".to_owned(),
         stubborn: "stubborn".to_owned(),
         free: "free".to_owned(),
     };
-    for (name, case) in conformance::cases() {
-        eprintln!("{name}");
+    for (_, case) in conformance::cases() {
         case(&subject).await;
     }
 }

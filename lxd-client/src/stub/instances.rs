@@ -50,6 +50,7 @@ pub(super) fn create(lxd: &Lxd, ask: &Ask) -> Answer {
             "copy" => inherit(&world, &mut put, &source, &project)?,
             other => return refuse(400, format!("Unknown source type {other:?}")),
         }
+        check_volatile(&world, &project, &name, &put.config, &Config::new())?;
         assign(&mut instance, put);
         set_status(&mut instance, STOPPED);
         world.fill(&mut instance);
@@ -157,7 +158,7 @@ fn inherit(
 
 pub(super) fn update(lxd: &Lxd, ask: &Ask, name: &str) -> Answer {
     let project = ask.project().to_owned();
-    find(lxd, ask, name)?;
+    let old = find(lxd, ask, name)?;
     if !ask.text("restore").is_empty() {
         return refuse(501, "the stub does not restore");
     }
@@ -165,6 +166,7 @@ pub(super) fn update(lxd: &Lxd, ask: &Ask, name: &str) -> Answer {
     if missing_profile(&lxd.world(), &project, &put).is_some() {
         return refuse(404, "Profile not found");
     }
+    check_volatile(&lxd.world(), &project, name, &put.config, &old.config)?;
     let (this, name) = (lxd.clone(), name.to_owned());
     lxd.begin(ask, "Updating instance", async move {
         this.apply(&project, &name, put)
@@ -172,7 +174,8 @@ pub(super) fn update(lxd: &Lxd, ask: &Ask, name: &str) -> Answer {
 }
 
 pub(super) async fn patch(lxd: &Lxd, ask: &Ask, name: &str) -> Answer {
-    let mut merged = json!(InstancePut::from(&find(lxd, ask, name)?));
+    let old = find(lxd, ask, name)?;
+    let mut merged = json!(InstancePut::from(&old));
     tokio::time::sleep(ask.trouble.delay).await;
     for (field, value) in ask.body.as_object().into_iter().flatten() {
         match (merged.get_mut(field).and_then(Value::as_object_mut), value) {
@@ -181,6 +184,7 @@ pub(super) async fn patch(lxd: &Lxd, ask: &Ask, name: &str) -> Answer {
         }
     }
     let put = put_from(&merged)?;
+    check_volatile(&lxd.world(), ask.project(), name, &put.config, &old.config)?;
     match lxd.apply(ask.project(), name, put) {
         Ok(_) => Ok(Reply::Sync(json!({}))),
         Err(message) => refuse(500, message),
@@ -327,6 +331,52 @@ fn check_name(name: &str) -> Result<(), Refusal> {
         return Ok(());
     };
     refuse(400, format!("Invalid instance name: {problem}"))
+}
+
+/// As seen: a project that is restricted, or has any limit, lets nobody set or change most of `volatile.*`.
+fn check_volatile(
+    world: &World,
+    project: &str,
+    name: &str,
+    wanted: &Config,
+    current: &Config,
+) -> Result<(), Refusal> {
+    let config = world.projects.get(project).map(|project| &project.config);
+    let set = |key: &str, value: &str| {
+        config
+            .and_then(|config| config.get(key))
+            .is_some_and(|found| found == value)
+    };
+    let limited = config.is_some_and(|config| config.keys().any(|key| key.starts_with("limits.")));
+    if !(limited || set("restricted", "true")) || set("restricted.containers.lowlevel", "allow") {
+        return Ok(());
+    }
+    let is_safe = |key: &str| {
+        let safe = [
+            "volatile.apply_template",
+            "volatile.base_image",
+            "volatile.last_state.power",
+        ];
+        safe.contains(&key) || key.ends_with(".hwaddr") || key.ends_with(".apply_quota")
+    };
+    let mut guarded = wanted.iter();
+    let forbidden = guarded.find(|(key, value)| {
+        key.starts_with("volatile.") && !is_safe(key) && current.get(*key) != Some(value)
+    });
+    match forbidden {
+        None => Ok(()),
+        Some((key, _)) => {
+            let verb = if current.contains_key(key) {
+                "Changing"
+            } else {
+                "Setting"
+            };
+            refuse(
+                500,
+                format!("{verb} {key:?} on container {name:?} in project {project:?} is forbidden"),
+            )
+        }
+    }
 }
 
 /// A light form of LXD's validation: a key belongs to a known family, `volatile` ones are known themselves.

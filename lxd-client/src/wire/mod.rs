@@ -6,6 +6,8 @@
 
 mod instance;
 mod operation;
+#[cfg(test)]
+mod samples;
 mod server;
 mod snapshot;
 mod state;
