@@ -191,3 +191,52 @@ fn classify(error: hyper::Error, call: &Call<'_>) -> Error {
         Error::Disconnected { operation, detail }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_given_up_when_it_is_too_large() {
+        let dir = std::env::temp_dir().join(format!("lxd-client-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let sent = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            _ = stream.read(&mut [0; 4096]).await;
+            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            stream.write_all(head).await.unwrap();
+            let chunk = [b"400\r\n".as_slice(), &[b' '; 1024], b"\r\n"].concat();
+            let mut sent = 0;
+            while stream.write_all(&chunk).await.is_ok() {
+                sent += 1024;
+            }
+            sent
+        });
+        let transport = Transport {
+            body_limit: 1 << 20,
+            ..Transport::new(&path)
+        };
+        let call = Call {
+            method: Method::GET,
+            address: &Address::new(&[]).unwrap(),
+            body: None,
+            if_match: None,
+            patience: Duration::ZERO,
+        };
+        let error = transport.send(&call).await.unwrap_err();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(
+            matches!(&error, Error::Protocol { detail, .. } if detail.contains("larger than 1048576")),
+            "{error:?}"
+        );
+        assert!(
+            sent.await.unwrap() < 4 << 20,
+            "the connection is closed at once"
+        );
+    }
+}

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::instances::find;
+use super::invent::random_uuid;
 use super::server::{Answer, Ask, Lxd, Reply, refuse};
-use super::world::{RUNNING, random_uuid};
+use super::world::RUNNING;
 
 pub(super) fn run(lxd: &Lxd, ask: &Ask, name: &str) -> Answer {
     if find(lxd, ask, name)?.status_code != RUNNING {

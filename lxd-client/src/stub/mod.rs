@@ -25,8 +25,10 @@
 mod exec;
 mod faults;
 mod instances;
+mod invent;
 mod operations;
 mod routes;
+mod rules;
 mod server;
 mod snapshots;
 mod state;

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::invent::random_uuid;
 use super::server::{Answer, Ask, Lxd, Reply, refuse};
-use super::world::random_uuid;
 use crate::wire::{OperationInfo, OperationStatus};
 
 /// LXD forgets an operation this long after its end.

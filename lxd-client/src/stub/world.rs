@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::faults::{Fault, Outcome, Trouble};
+use super::invent::{idmap_text, random_mac, random_uuid};
 use super::operations::Record;
 use crate::ExecOutput;
 use crate::wire::{
@@ -380,36 +380,4 @@ fn strings(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs
         .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
         .collect()
-}
-
-fn idmap_text(host: u64, range: u64) -> String {
-    let half = |uid: bool| {
-        format!(
-            r#"{{"Isuid":{uid},"Isgid":{},"Hostid":{host},"Nsid":0,"Maprange":{range}}}"#,
-            !uid
-        )
-    };
-    format!("[{},{}]", half(true), half(false))
-}
-
-/// Random enough for names that must not clash.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
-}
-
-pub(super) fn random_uuid() -> String {
-    let (a, b) = (random(), random());
-    format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        a >> 32,
-        (a >> 16) & 0xffff,
-        a & 0xfff,
-        0x8000 | (b >> 48) & 0x3fff,
-        b & 0xffff_ffff_ffff
-    )
-}
-
-fn random_mac() -> String {
-    let [a, b, c, ..] = random().to_be_bytes();
-    format!("00:16:3e:{a:02x}:{b:02x}:{c:02x}")
 }
