@@ -175,11 +175,8 @@ async fn respond(request: Request<Incoming>, lxd: Lxd) -> Result<Response<Full<B
         Err(error) => refuse(400, error.to_string()),
         Ok(body) => {
             let if_match = head.headers.get(header::IF_MATCH);
-            let path = head
-                .uri
-                .path()
-                .trim_start_matches("/1.0")
-                .trim_start_matches('/');
+            let path = head.uri.path();
+            let path = path.strip_prefix("/1.0").unwrap_or(path);
             let ask = Ask {
                 method: head.method,
                 segments: path

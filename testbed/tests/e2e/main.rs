@@ -4,6 +4,7 @@
 //! and `make e2e ARGS=guest::` runs the tests whose names contain `guest::`.
 
 mod guest;
+mod lxd_client;
 mod zfs_datasets;
 mod zfs_snapshots;
 mod zfs_support;
