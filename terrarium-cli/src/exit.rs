@@ -1,7 +1,7 @@
 //! Exit codes, and failures that have one.
 
 use serde::Serialize;
-use terrarium_core::{Class, Error, with_causes};
+use terrarium_core::{Class, Error, SelectError, with_causes};
 
 /// What the process tells its caller.
 ///
@@ -62,6 +62,8 @@ impl From<Class> for Exit {
 pub(crate) struct Failure {
     /// One line.
     pub(crate) message: String,
+    /// What belongs to it and would not fit into that line.
+    pub(crate) details: Vec<String>,
     /// What to do about it.
     pub(crate) help: Option<String>,
     /// What the caller is told.
@@ -72,6 +74,7 @@ impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
+            details: Vec::new(),
             help: None,
             exit,
         }
@@ -93,8 +96,26 @@ impl From<Error> for Failure {
 
 impl From<&Error> for Failure {
     fn from(error: &Error) -> Self {
+        let (message, details) = match error {
+            Error::Select {
+                instance,
+                source:
+                    SelectError::Ambiguous {
+                        selector,
+                        candidates,
+                    },
+            } => (
+                format!(
+                    "instance {instance}: {selector:?} fits {} restore points",
+                    candidates.len()
+                ),
+                candidates.clone(),
+            ),
+            _ => (with_causes(error), Vec::new()),
+        };
         Self {
-            message: with_causes(error),
+            message,
+            details,
             help: error.help(),
             exit: error.class().into(),
         }

@@ -1,25 +1,45 @@
 //! What all commands have in common that change something: look, ask, lock and recover, plan, carry out, tell.
 
 use jiff::Zoned;
-use terrarium_core::{Begun, Error, Host, InstanceRef, Instances, Plan, Planner, Report, Zfs};
+use terrarium_core::{
+    Begun, Error, Host, InstanceRef, Instances, Inventory, Plan, Planner, Report, Zfs,
+};
 
 use crate::command::Context;
 use crate::confirm::{self, Question};
 use crate::exit::{Exit, Failure};
 use crate::progress::Steps;
-use crate::render::{self, Answer, plan, report};
+use crate::render::{self, Answer, plan, points, report};
 use crate::signal;
 
 /// What is to be changed.
 pub(crate) struct Change {
     /// The instances that nobody else may change meanwhile.
     pub(crate) instances: Vec<InstanceRef>,
-    /// What others are told who want to.
-    pub(crate) doing: &'static str,
+    /// What it is called.
+    pub(crate) doing: Doing,
     /// Only show it.
     pub(crate) dry_run: bool,
     /// Somebody has to agree.
     pub(crate) ask: bool,
+}
+
+/// The commands that change something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Doing {
+    Snapshot,
+    Restore,
+    Undo,
+}
+
+impl Doing {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Doing::Snapshot => "snapshot",
+            Doing::Restore => "restore",
+            Doing::Undo => "undo",
+        }
+    }
 }
 
 /// Carries out what `planned` plans. Where somebody has to agree, it is planned once more when the instances are
@@ -30,26 +50,24 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
     context: &Context,
     planned: impl AsyncFn(&Planner<'_, Z, I>) -> Result<Option<Plan>, Error>,
 ) -> Result<Exit, Failure> {
-    let now = context.clock;
+    let now = (context.clock)();
     if what.dry_run {
-        let planner = host.look(now()).await?;
+        let planner = host.look(now.clone()).await?;
         let plan = planned(&planner).await?;
-        return show_plan(&planner, what, plan.as_ref(), context);
+        return what.show(plan.as_ref(), planner.inventory(), &now, context);
     }
 
     signal::watch(&context.interrupt, &context.console);
-    let asked_at = now();
     let mut agreed = None;
     if what.ask {
-        let planner = context.interrupt.or(host.look(asked_at.clone())).await?;
+        let planner = context.interrupt.or(host.look(now.clone())).await?;
         let plan = context.interrupt.or(planned(&planner)).await?;
         confirm::refuse_unattended(context)?;
         if let Some(plan) = &plan {
-            agreed = Some(question(&planner, what, plan, &asked_at));
+            let question = what.question(plan, planner.inventory(), &now);
+            confirm::ask(&question, context).await?;
+            agreed = Some(question);
         }
-    }
-    if let Some(question) = &agreed {
-        confirm::ask(question, context).await?;
     }
 
     let steps = Steps {
@@ -57,20 +75,23 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
         interrupt: &context.interrupt,
     };
     context.interrupt.work_begins();
-    let session = match host
-        .begin(&what.instances, what.doing, now(), &steps)
-        .await?
-    {
+    let begun = host.begin(
+        &what.instances,
+        what.doing.name(),
+        (context.clock)(),
+        &steps,
+    );
+    let session = match begun.await? {
         Begun::Ready(session) => session,
-        Begun::Stuck(report) => return stuck(&report, context),
+        Begun::Stuck(report) => return tell_stuck(&report, context),
     };
     let planner = session.planner();
     tell_recoveries(planner.recovered(), context);
     let Some(plan) = context.interrupt.or(planned(planner)).await? else {
-        return already_done(planner, what, context);
+        return what.tell_recovered(planner.recovered(), planner.inventory(), context);
     };
     if let Some(agreed) = agreed {
-        let question = question(planner, what, &plan, &asked_at);
+        let question = what.question(&plan, planner.inventory(), &now);
         if question != agreed {
             context
                 .console
@@ -79,39 +100,100 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
         }
     }
     let report = session.execute(&plan, &steps).await;
-    tell(&report, planner, context)
+    let after = if context.console.json && what.doing == Doing::Snapshot {
+        // For guids and times of what was taken; the answer does without if this fails.
+        host.observe(&(context.clock)()).await.ok()
+    } else {
+        None
+    };
+    what.tell(
+        &report,
+        planner.recovered(),
+        planner.inventory(),
+        after.as_ref(),
+        context,
+    )
 }
 
-fn show_plan<Z: Zfs, I: Instances>(
-    planner: &Planner<'_, Z, I>,
-    what: &Change,
-    plan: Option<&Plan>,
-    context: &Context,
-) -> Result<Exit, Failure> {
-    let inventory = planner.inventory();
-    let recoveries = plan::recoveries_first(inventory, &what.instances);
-    if context.console.json {
-        context
-            .console
-            .answer_json(&plan::Shown::new(plan, &recoveries))?;
-    } else if let Some(plan) = plan {
-        let now = (context.clock)();
-        context
-            .console
-            .answer(&plan::text(plan, inventory, &recoveries, &now))?;
+impl Change {
+    fn question(&self, plan: &Plan, inventory: &Inventory, now: &Zoned) -> Question {
+        let recoveries = plan::recoveries_first(inventory, &self.instances);
+        plan::question(plan, inventory, &recoveries, now)
     }
-    Ok(Exit::Done)
-}
 
-fn question<Z: Zfs, I: Instances>(
-    planner: &Planner<'_, Z, I>,
-    what: &Change,
-    plan: &Plan,
-    now: &Zoned,
-) -> Question {
-    let inventory = planner.inventory();
-    let recoveries = plan::recoveries_first(inventory, &what.instances);
-    plan::question(plan, inventory, &recoveries, now)
+    fn show(
+        &self,
+        plan: Option<&Plan>,
+        inventory: &Inventory,
+        now: &Zoned,
+        context: &Context,
+    ) -> Result<Exit, Failure> {
+        let recoveries = plan::recoveries_first(inventory, &self.instances);
+        if context.console.json {
+            context
+                .console
+                .answer_json(&plan::Shown::new(plan, &recoveries))?;
+        } else if let Some(plan) = plan {
+            context
+                .console
+                .answer(&plan::text(plan, inventory, &recoveries, now))?;
+        }
+        Ok(Exit::Done)
+    }
+
+    fn tell(
+        &self,
+        report: &Report,
+        recovered: &[Report],
+        before: &Inventory,
+        after: Option<&Inventory>,
+        context: &Context,
+    ) -> Result<Exit, Failure> {
+        let console = &context.console;
+        let failure = report::failure(report);
+        let exit = failure.as_ref().map_or(Exit::Done, |failure| failure.exit);
+        if console.json {
+            let taken = after.map(|after| points::taken(after, &report::snapshots(report)));
+            let answer = Answer::new(recovered, Some(report), failure.as_ref());
+            console.answer_json(&answer.with_points(taken.unwrap_or_default()))?;
+            return Ok(exit);
+        }
+        if report.is_effective() {
+            console.answer(&report::success(
+                report,
+                self.doing,
+                before,
+                &(context.clock)(),
+            ))?;
+        }
+        if let Some(failure) = &failure {
+            console.tell(&render::failure(failure));
+            console.tell(&report::aftermath(report));
+        }
+        if console.verbose {
+            console.tell(&report::steps(report));
+        }
+        Ok(exit)
+    }
+
+    /// A recovery did what was asked for.
+    fn tell_recovered(
+        &self,
+        recovered: &[Report],
+        now: &Inventory,
+        context: &Context,
+    ) -> Result<Exit, Failure> {
+        if context.console.json {
+            context
+                .console
+                .answer_json(&Answer::new(recovered, None, None))?;
+        } else {
+            context
+                .console
+                .answer(&report::already_done(self.doing, recovered, now))?;
+        }
+        Ok(Exit::Done)
+    }
 }
 
 fn tell_recoveries(recovered: &[Report], context: &Context) {
@@ -126,7 +208,7 @@ fn tell_recoveries(recovered: &[Report], context: &Context) {
 }
 
 /// An operation that was cut off stands in the way.
-fn stuck(report: &Report, context: &Context) -> Result<Exit, Failure> {
+fn tell_stuck(report: &Report, context: &Context) -> Result<Exit, Failure> {
     let failure = report::stuck(report);
     if context.console.json {
         context
@@ -137,52 +219,4 @@ fn stuck(report: &Report, context: &Context) -> Result<Exit, Failure> {
         context.console.tell(&report::steps(report));
     }
     Ok(failure.exit)
-}
-
-/// The recovery did what was asked for.
-fn already_done<Z: Zfs, I: Instances>(
-    planner: &Planner<'_, Z, I>,
-    what: &Change,
-    context: &Context,
-) -> Result<Exit, Failure> {
-    if context.console.json {
-        context
-            .console
-            .answer_json(&Answer::new(planner.recovered(), None, None))?;
-    } else {
-        context
-            .console
-            .answer(&report::already_done(what.doing, planner))?;
-    }
-    Ok(Exit::Done)
-}
-
-fn tell<Z: Zfs, I: Instances>(
-    report: &Report,
-    planner: &Planner<'_, Z, I>,
-    context: &Context,
-) -> Result<Exit, Failure> {
-    let console = &context.console;
-    let failure = report::failure(report);
-    let exit = failure.as_ref().map_or(Exit::Done, |failure| failure.exit);
-    if console.json {
-        console.answer_json(&Answer::new(
-            planner.recovered(),
-            Some(report),
-            failure.as_ref(),
-        ))?;
-        return Ok(exit);
-    }
-    if report.is_effective() {
-        let now = (context.clock)();
-        console.answer(&report::success(report, planner.inventory(), &now))?;
-    }
-    if let Some(failure) = &failure {
-        console.tell(&render::failure(failure));
-        console.tell(&report::aftermath(report));
-    }
-    if console.verbose || report.error.is_some() && !report.is_effective() {
-        console.tell(&report::steps(report));
-    }
-    Ok(exit)
 }

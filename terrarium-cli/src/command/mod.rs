@@ -13,6 +13,7 @@ use jiff::Zoned;
 use crate::console::Console;
 use crate::signal::Interrupt;
 
+pub(crate) use change::Doing;
 pub(crate) use list::list;
 pub(crate) use restore::restore;
 pub(crate) use snapshot::snapshot;

@@ -4,7 +4,7 @@ use terrarium_core::{Destination, Host, Instances, Zfs};
 
 use crate::args::RestoreArgs;
 use crate::command::Context;
-use crate::command::change::{Change, change};
+use crate::command::change::{Change, Doing, change};
 use crate::exit::{Exit, Failure};
 
 /// Brings an instance back to a restore point, in place or as a new one.
@@ -24,7 +24,7 @@ pub(crate) async fn restore<Z: Zfs, I: Instances>(
     };
     let what = Change {
         instances,
-        doing: "restore",
+        doing: Doing::Restore,
         dry_run: args.consent.dry_run,
         ask: in_place && !args.consent.yes,
     };

@@ -4,7 +4,7 @@ use terrarium_core::{Host, Instances, Zfs};
 
 use crate::args::SnapshotArgs;
 use crate::command::Context;
-use crate::command::change::{Change, change};
+use crate::command::change::{Change, Doing, change};
 use crate::exit::{Exit, Failure};
 
 /// Takes a snapshot of one or several instances.
@@ -22,7 +22,7 @@ pub(crate) async fn snapshot<Z: Zfs, I: Instances>(
         .map_err(|why| Failure::new(Exit::Usage, why))?;
     let what = Change {
         instances: args.instances.clone(),
-        doing: "snapshot",
+        doing: Doing::Snapshot,
         dry_run: args.dry_run,
         ask: false,
     };

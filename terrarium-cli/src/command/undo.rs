@@ -4,7 +4,7 @@ use terrarium_core::{Host, Instances, Zfs};
 
 use crate::args::UndoArgs;
 use crate::command::Context;
-use crate::command::change::{Change, change};
+use crate::command::change::{Change, Doing, change};
 use crate::exit::{Exit, Failure};
 
 /// Takes back the last restore in place.
@@ -15,7 +15,7 @@ pub(crate) async fn undo<Z: Zfs, I: Instances>(
 ) -> Result<Exit, Failure> {
     let what = Change {
         instances: vec![args.instance.clone()],
-        doing: "undo",
+        doing: Doing::Undo,
         dry_run: args.consent.dry_run,
         ask: !args.consent.yes,
     };

@@ -48,11 +48,14 @@ fn escape(text: &str, dangerous: impl Fn(char) -> bool) -> String {
 
 /// `error:`, and `help:` where there is something to do.
 pub(crate) fn failure(failure: &Failure) -> String {
-    let error = format!("error: {}", one_line(&failure.message));
-    match &failure.help {
-        Some(help) => format!("{error}\nhelp: {}", one_line(help)),
-        None => error,
+    let mut text = format!("error: {}", one_line(&failure.message));
+    for detail in &failure.details {
+        let _ = write!(text, "\n  {}", one_line(detail));
     }
+    if let Some(help) = &failure.help {
+        let _ = write!(text, "\nhelp: {}", one_line(help));
+    }
+    text
 }
 
 /// A notice, on a line of its own.
@@ -94,6 +97,9 @@ pub(crate) struct Answer<'a> {
     /// Operations that had been cut off and were recovered first.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     recovered: &'a [Report],
+    /// The snapshots that were taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    restore_points: Vec<points::Taken<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     report: Option<&'a Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +109,8 @@ pub(crate) struct Answer<'a> {
 #[derive(Serialize)]
 struct ErrorShown<'a> {
     message: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    details: &'a [String],
     help: Option<&'a str>,
     class: Exit,
     exit_code: u8,
@@ -118,13 +126,22 @@ impl<'a> Answer<'a> {
             version: JSON_VERSION,
             exit_code: failure.map_or(Exit::Done, |failure| failure.exit).code(),
             recovered,
+            restore_points: Vec::new(),
             report,
             error: failure.map(|failure| ErrorShown {
                 message: &failure.message,
+                details: &failure.details,
                 help: failure.help.as_deref(),
                 class: failure.exit,
                 exit_code: failure.exit.code(),
             }),
+        }
+    }
+
+    pub(crate) fn with_points(self, restore_points: Vec<points::Taken<'a>>) -> Self {
+        Self {
+            restore_points,
+            ..self
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use terrarium_core::intent::Goal;
-use terrarium_core::plan::{Action, Level};
+use terrarium_core::plan::Action;
 use terrarium_core::{
     Coverage, InstanceRecord, InstanceRef, InstanceState, Inventory, Pending, Plan, RestorePoint,
     Stop, property,
@@ -23,44 +23,16 @@ pub(crate) fn text(
     now: &Zoned,
 ) -> String {
     let mut text = format!("Plan: {}\n", one_line(&plan.title));
-    if let Some(target) = Target::of(plan, inventory) {
-        let _ = writeln!(text, "  {}", target.taken(now));
-    }
-    for pending in recoveries {
-        let _ = writeln!(
-            text,
-            "  First recovered, so that the plan may change: {}",
-            pending.text(now)
-        );
-    }
-    text.push('\n');
+    text.push_str(&summary(plan, inventory, recoveries, now));
+    text.push_str("\nSteps:\n");
     let width = plan.steps.len().to_string().len();
     for (index, step) in plan.steps.iter().enumerate() {
-        let _ = writeln!(
-            text,
-            "  {:>width$}  {}",
-            index + 1,
-            one_line(&step.action.to_string())
-        );
+        let action = one_line(&step.action.to_string());
+        let _ = writeln!(text, "  {:>width$}  {action}", index + 1);
         let _ = writeln!(text, "  {:>width$}    {}", "", one_line(&step.why));
     }
-    if plan.steps.is_empty() {
-        text.push_str("  nothing to do\n");
-    }
-    text.push_str(&notices(plan));
-    text.push_str("\nNothing was changed.\n");
+    text.push_str("\nThis is a dry run: nothing was changed.\n");
     text
-}
-
-fn notices(plan: &Plan) -> String {
-    let mut text = String::new();
-    if !plan.notices.is_empty() {
-        text.push('\n');
-    }
-    for notice in &plan.notices {
-        text.push_str(&super::notice(notice));
-    }
-    text + &super::removals(&plan.removals)
 }
 
 /// What somebody has to agree to.
@@ -70,63 +42,86 @@ pub(crate) fn question(
     recoveries: &[PendingShown<'_>],
     now: &Zoned,
 ) -> Question {
-    let mut text = format!("About to {}\n", one_line(&plan.title));
-    let mut point = |line: &str| {
-        let _ = writeln!(text, "  - {line}");
-    };
-    for pending in recoveries {
-        point(&format!(
-            "first this is finished or taken back: {}",
-            pending.text(now)
-        ));
+    let summary = summary(plan, inventory, recoveries, now);
+    Question {
+        text: format!("About to {}\n{}", one_line(&plan.title), summary.trim_end()),
+        destroys: contains(plan, |action| matches!(action, Action::Rollback { .. })),
     }
-    let destroys = plan
-        .steps
-        .iter()
-        .any(|step| matches!(step.action, Action::Rollback { .. }));
+}
+
+/// What comes out of a plan, one line for each thing that people should know before.
+fn summary(
+    plan: &Plan,
+    inventory: &Inventory,
+    recoveries: &[PendingShown<'_>],
+    now: &Zoned,
+) -> String {
+    let mut text = String::new();
+    for pending in recoveries {
+        let _ = writeln!(
+            text,
+            "  first finished or taken back, for it was cut off: {}",
+            pending.text(now)
+        );
+    }
     if let Some(target) = Target::of(plan, inventory) {
-        point(&target.taken(now));
-        let id = &target.record.id;
-        let starts = plan
-            .steps
-            .iter()
-            .any(|step| matches!(step.action, Action::Start { .. }));
-        let stop = plan.steps.iter().find_map(|step| match &step.action {
-            Action::Stop { how, .. } => Some(*how),
-            _ => None,
-        });
-        match stop {
-            Some(Stop::Graceful(limit)) => point(&format!(
-                "{id} runs and is stopped; if it does not shut down within {}s, nothing is changed",
-                limit.as_secs()
-            )),
-            Some(Stop::ThenForce(limit)) => point(&format!(
-                "{id} runs and is stopped, by force if it does not shut down within {}s",
-                limit.as_secs()
-            )),
-            None => {}
-        }
-        match (starts, target.record.state) {
-            (true, _) => point("it is started afterwards"),
-            (false, InstanceState::Stopped) => {}
-            (false, _) => point("it stays stopped afterwards (--start starts it)"),
-        }
-        if let Some(until) = undo_until(plan) {
-            point(&format!(
-                "what is there now moves aside; `terrariumctl backup undo --instance {id}` brings it back until {}",
-                units::time(until, now.time_zone())
-            ));
+        let _ = writeln!(text, "  {}", target.taken(now));
+        if is_in_place(plan) {
+            for consequence in consequences(plan, target.record) {
+                let _ = writeln!(text, "  {consequence}");
+            }
         }
     }
     for notice in &plan.notices {
-        let warning = if notice.level == Level::Warning {
-            "warning: "
-        } else {
-            ""
-        };
-        point(&format!("{warning}{}", one_line(&notice.text)));
+        text.push_str(&super::notice(notice));
     }
-    Question { text, destroys }
+    text + &super::removals(&plan.removals)
+}
+
+/// What a restore in place means for the instance.
+fn consequences(plan: &Plan, record: &InstanceRecord) -> Vec<String> {
+    let id = &record.id;
+    let mut lines = Vec::new();
+    let stop = plan.steps.iter().find_map(|step| match &step.action {
+        Action::Stop { how, .. } => Some(*how),
+        _ => None,
+    });
+    lines.extend(stop.map(|stop| match stop {
+        Stop::Graceful(limit) => format!(
+            "{id} runs and is stopped; if it does not shut down within {}s, nothing is changed",
+            limit.as_secs()
+        ),
+        Stop::ThenForce(limit) => format!(
+            "{id} runs and is stopped, by force if it does not shut down within {}s",
+            limit.as_secs()
+        ),
+    }));
+    let starts = contains(plan, |action| matches!(action, Action::Start { .. }));
+    lines.extend(match (starts, record.state) {
+        (true, _) => Some(format!("{id} is started afterwards")),
+        (false, InstanceState::Stopped) => None,
+        (false, _) => Some(format!(
+            "{id} stays stopped afterwards, unless --start is given"
+        )),
+    });
+    // Said as a span: it must not differ between a question and the plan that is carried out.
+    lines.extend(undo_until(plan).map(|until| {
+        format!(
+            "what is there now moves aside; for {} it comes back by `terrariumctl backup undo --instance {id}`",
+            units::span(until.duration_since(plan.made_at))
+        )
+    }));
+    lines
+}
+
+fn is_in_place(plan: &Plan) -> bool {
+    !contains(plan, |action| {
+        matches!(action, Action::CreateInstance { .. })
+    })
+}
+
+fn contains(plan: &Plan, wanted: impl Fn(&Action) -> bool) -> bool {
+    plan.steps.iter().any(|step| wanted(&step.action))
 }
 
 /// Until when a restore in place can be undone, if the plan is one.

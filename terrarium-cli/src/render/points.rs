@@ -9,7 +9,7 @@ use terrarium_core::{
     Coverage, Covered, Instance, InstanceState, Inventory, Kind, NotCovered, OperationId, Place,
     PoolProblem, RestorePoint,
 };
-use terrarium_zfs::{DatasetName, Guid};
+use terrarium_zfs::{DatasetName, Guid, SnapshotName};
 
 use super::plan::PendingShown;
 use super::table::{Align, Table};
@@ -87,7 +87,9 @@ fn section(instance: &Instance, covered: &Covered, now: &Zoned) -> String {
     // All tables of an instance are one, so that their columns stand below each other.
     let mut table = points_table(now);
     for group in &mut groups {
-        group.points.sort_by(|a, b| b.createtxg.cmp(&a.createtxg));
+        group
+            .points
+            .sort_by_key(|point| std::cmp::Reverse(point.createtxg));
         if let Some(operation) = group.operation {
             table.across(moved_heading(covered, operation, now));
         }
@@ -205,7 +207,7 @@ fn moves_aside(covered: &Covered) -> HashMap<Guid, usize> {
         .iter()
         .filter(|point| point.is_live())
         .collect();
-    live.sort_by(|a, b| b.createtxg.cmp(&a.createtxg));
+    live.sort_by_key(|point| std::cmp::Reverse(point.createtxg));
     moves.extend(
         live.iter()
             .enumerate()
@@ -328,6 +330,35 @@ fn points_shown(covered: &Covered) -> Vec<PointShown<'_>> {
     let moves = moves_aside(covered);
     let shown = |point| PointShown::new(point, moves.get(&point.guid).copied().unwrap_or(0));
     covered.points.iter().rev().map(shown).collect()
+}
+
+/// A restore point and the instance that it belongs to.
+#[derive(Serialize)]
+pub(crate) struct Taken<'a> {
+    project: &'a str,
+    instance: &'a str,
+    #[serde(flatten)]
+    point: PointShown<'a>,
+}
+
+/// The points that stand for these snapshots.
+pub(crate) fn taken<'a>(inventory: &'a Inventory, snapshots: &[&SnapshotName]) -> Vec<Taken<'a>> {
+    let covered = inventory
+        .instances
+        .iter()
+        .filter_map(|instance| match &instance.coverage {
+            Coverage::Covered(covered) => Some((&instance.record.id, covered)),
+            Coverage::NotCovered { .. } => None,
+        });
+    covered
+        .flat_map(|(id, covered)| covered.points.iter().map(move |point| (id, point)))
+        .filter(|(_, point)| snapshots.contains(&&point.snapshot))
+        .map(|(id, point)| Taken {
+            project: id.project.as_str(),
+            instance: id.name.as_str(),
+            point: PointShown::new(point, 0),
+        })
+        .collect()
 }
 
 impl<'a> PointShown<'a> {

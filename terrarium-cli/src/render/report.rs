@@ -5,19 +5,20 @@ use std::fmt::Write;
 use jiff::Zoned;
 use terrarium_core::plan::{Action, Purpose};
 use terrarium_core::{
-    Coverage, InstanceRef, InstanceState, Instances, Inventory, Outcome, Planner, Report, Restored,
-    Zfs, property, with_causes,
+    Coverage, InstanceRef, InstanceState, Inventory, Outcome, Report, Restored, property,
+    with_causes,
 };
 use terrarium_zfs::{SnapshotName, UserProperties};
 
 use super::plan::{Target, undo_time};
 use super::{one_line, units};
+use crate::command::Doing;
 use crate::exit::{Exit, Failure};
 
 /// What was done, and what can be done next.
-pub(crate) fn success(report: &Report, before: &Inventory, now: &Zoned) -> String {
+pub(crate) fn success(report: &Report, doing: Doing, before: &Inventory, now: &Zoned) -> String {
     let mut text = match &report.restored {
-        Some(restored) => restored_text(report, restored, before, now),
+        Some(restored) => restored_text(report, restored, doing, before, now),
         None => snapshots_text(report, before, now),
     };
     for notice in &report.notices {
@@ -36,7 +37,13 @@ pub(crate) fn success(report: &Report, before: &Inventory, now: &Zoned) -> Strin
     text
 }
 
-fn restored_text(report: &Report, restored: &Restored, before: &Inventory, now: &Zoned) -> String {
+fn restored_text(
+    report: &Report,
+    restored: &Restored,
+    doing: Doing,
+    before: &Inventory,
+    now: &Zoned,
+) -> String {
     let name = one_line(&restored.name);
     let did =
         |action: fn(&Action) -> bool| report.steps.iter().any(|step| action(&step.step.action));
@@ -44,6 +51,12 @@ fn restored_text(report: &Report, restored: &Restored, before: &Inventory, now: 
         Some(new) => format!("Restored {name} of {} as {new}.\n", restored.instance),
         None if did(|action| matches!(action, Action::Rollback { .. })) => {
             format!("Rolled {} back to {name}.\n", restored.instance)
+        }
+        None if doing == Doing::Undo => {
+            format!(
+                "Undid the last restore of {}: it is back at {name}.\n",
+                restored.instance
+            )
         }
         None => format!("Restored {} to {name}.\n", restored.instance),
     };
@@ -108,6 +121,19 @@ fn snapshots_text(report: &Report, before: &Inventory, now: &Zoned) -> String {
     text
 }
 
+/// The snapshots that a report without a restore speaks of.
+pub(crate) fn snapshots(report: &Report) -> Vec<&SnapshotName> {
+    let taken =
+        report
+            .steps
+            .iter()
+            .filter_map(|step| match (&step.step.action, &report.restored) {
+                (Action::Snapshot { snapshots }, None) => Some(snapshots),
+                _ => None,
+            });
+    taken.flatten().map(|(name, _)| name).collect()
+}
+
 fn snapshot_text(
     snapshot: &SnapshotName,
     properties: &UserProperties,
@@ -155,22 +181,18 @@ pub(crate) fn recovery(report: &Report, verbose: bool) -> String {
 }
 
 /// What to say if a recovery did what was asked for.
-pub(crate) fn already_done<Z: Zfs, I: Instances>(
-    doing: &str,
-    planner: &Planner<'_, Z, I>,
-) -> String {
-    let mut text = format!("The {doing} was done by that; nothing more to do.\n");
-    let restored = planner
-        .recovered()
+pub(crate) fn already_done(doing: Doing, recovered: &[Report], now: &Inventory) -> String {
+    let mut text = format!(
+        "The {} was done by that; nothing more to do.\n",
+        doing.name()
+    );
+    let restored = recovered
         .iter()
         .rev()
         .find_map(|report| report.restored.as_ref());
     if let Some(restored) = restored {
         let instance = restored.new.as_ref().unwrap_or(&restored.instance);
-        let record = planner
-            .inventory()
-            .instance(instance)
-            .map(|instance| &instance.record);
+        let record = now.instance(instance).map(|instance| &instance.record);
         if record.is_some_and(|record| record.state == InstanceState::Stopped) {
             text.push_str(&start_hint(instance));
         }
@@ -185,16 +207,16 @@ pub(crate) fn failure(report: &Report) -> Option<Failure> {
     let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed { .. });
     let at = report.steps.iter().position(|step| failed(&step.outcome));
     let at = at.map(|index| format!(" (step {} of {})", index + 1, report.steps.len()));
-    let message = format!(
-        "{}: {}{}",
-        report.title,
-        with_causes(error),
-        at.unwrap_or_default()
-    );
+    let cause = Failure::from(error);
     Some(Failure {
-        message,
-        help: error.help(),
+        message: format!(
+            "{}: {}{}",
+            report.title,
+            cause.message,
+            at.unwrap_or_default()
+        ),
         exit,
+        ..cause
     })
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn span(span: SignedDuration) -> String {
         0 if minutes == 0 => format!("{seconds}s"),
         0 if hours == 0 => format!("{minutes}m"),
         0 => pair(hours, "h", minutes % 60, "m"),
+        1 if hours == 24 && minutes % 60 == 0 => "24h".to_owned(),
         1..=13 => pair(days, "d", hours % 24, "h"),
         14..=729 => format!("{days}d"),
         _ => pair(days / 365, "y", days % 365, "d"),
@@ -72,7 +73,7 @@ pub(crate) fn short_time(at: Timestamp, zone: &TimeZone) -> String {
 /// What a zone is called: `Europe/Berlin`, or its abbreviation at that time.
 pub(crate) fn zone_name(zone: &TimeZone, at: Timestamp) -> String {
     match zone.iana_name() {
-        Some(name) => name.to_owned(),
+        Some(name) => name.strip_prefix("Etc/").unwrap_or(name).to_owned(),
         None => at.to_zoned(zone.clone()).strftime("%Z").to_string(),
     }
 }
@@ -106,7 +107,7 @@ mod tests {
             (3599, "59m"),
             (3600, "1h"),
             (12_000, "3h 20m"),
-            (86_400, "1d"),
+            (86_400, "24h"),
             (187_200, "2d 4h"),
             (3_542_400, "41d"),
             (63_072_000, "2y"),
