@@ -144,7 +144,7 @@ impl Pool {
         }
         let (source, position) = self.snapshot("clone", origin)?;
         let frozen = &source.snapshots[position];
-        let (guid, content) = (frozen.birth.guid, frozen.content.clone());
+        let (guid, content) = (frozen.birth.guid, frozen.content.branch());
 
         let birth = births.next(self.next_txg());
         let mut head = Head::new(birth);
@@ -310,7 +310,7 @@ impl Pool {
         let head = self.head_mut("roll back to", &to.dataset())?;
         head.snapshots.truncate(position + 1);
         head.bookmarks.retain(|mark| mark.birth.txg <= txg);
-        head.content = head.snapshots[position].content.clone();
+        head.content = head.snapshots[position].content.branch();
         Ok(())
     }
 

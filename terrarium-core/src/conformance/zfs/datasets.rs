@@ -8,7 +8,7 @@ use super::*;
 pub fn a_listing_shows_what_is_there_in_order(rig: &dyn ZfsRig) {
     let second = created(rig, "b");
     let first = created(rig, "a");
-    rig.write(&first, "file", &[7; 100_000]);
+    rig.write(&first, "file", &noise(100_000, 1));
     let newer = taken(rig, &second, "a");
     let older = taken(rig, &first, "z");
     let newest = taken(rig, &first, "a");
@@ -39,7 +39,6 @@ pub fn a_listing_shows_what_is_there_in_order(rig: &dyn ZfsRig) {
     assert!(first.referenced >= 100_000, "{first:?}");
     assert!(!first.mounted);
     assert_eq!(clone.origin.as_ref(), Some(&older));
-    assert_eq!(clone.written, 0, "nothing since the origin");
     assert_eq!(clone.referenced, first.referenced);
 
     let [older, newest, newer] = &listing.snapshots[..] else {

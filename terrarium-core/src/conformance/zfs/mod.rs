@@ -50,6 +50,7 @@ macro_rules! zfs_cases {
             a_busy_snapshot_is_not_destroyed
             a_file_is_read_from_a_snapshot
             a_clone_starts_from_its_origin_and_owns_its_properties
+            an_untouched_clone_has_written_what_every_fresh_clone_has
             a_clone_is_refused_without_origin_parent_or_free_name
             a_promoted_clone_owns_the_snapshots_up_to_its_origin
             a_promotion_takes_the_bookmarks_of_that_time_along
@@ -100,6 +101,18 @@ pub trait ZfsRig {
 }
 
 // What the cases are written with. Each panics with what it was about.
+
+/// Bytes that no compression makes smaller, different for each seed.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    (0..length).map(|_| next()).collect()
+}
 
 #[track_caller]
 fn done<T, E: std::fmt::Display>(result: Result<T, E>) -> T {

@@ -58,9 +58,9 @@ pub fn a_transaction_group_holds_one_snapshot_of_a_dataset(rig: &dyn ZfsRig) {
 /// What is written afterwards counts for the dataset alone.
 pub fn a_snapshot_keeps_what_was_there(rig: &dyn ZfsRig) {
     let name = created(rig, "a");
-    rig.write(&name, "file", &[1; 50_000]);
+    rig.write(&name, "file", &noise(50_000, 1));
     let one = taken(rig, &name, "one");
-    rig.write(&name, "file", &[2; 50_000]);
+    rig.write(&name, "file", &noise(50_000, 2));
     assert!(dataset(rig, &name).written >= 50_000);
     let two = taken(rig, &name, "two");
     assert_eq!(dataset(rig, &name).written, 0);
@@ -75,8 +75,8 @@ pub fn a_snapshot_keeps_what_was_there(rig: &dyn ZfsRig) {
     assert!(dataset(rig, &name).used >= 100_000);
 
     let old = rig.zfs().read_file(&one, "file", 50_000);
-    assert_eq!(done(old), Some(vec![1; 50_000]));
-    assert_eq!(rig.read(&name, "file"), Some(vec![2; 50_000]));
+    assert_eq!(done(old), Some(noise(50_000, 1)));
+    assert_eq!(rig.read(&name, "file"), Some(noise(50_000, 2)));
 }
 
 /// One that is held or has clones keeps the others.
@@ -114,7 +114,7 @@ pub fn an_absent_snapshot_counts_as_destroyed(rig: &dyn ZfsRig) {
 /// As long as it is sent.
 pub fn a_busy_snapshot_is_not_destroyed(rig: &dyn ZfsRig) {
     let name = created(rig, "a");
-    rig.write(&name, "file", &[1; 4 << 20]);
+    rig.write(&name, "file", &noise(4 << 20, 1));
     let point = taken(rig, &name, "s");
     let destroy = || rig.zfs().destroy_snapshots(std::slice::from_ref(&point));
     let send = rig.send(&point);
