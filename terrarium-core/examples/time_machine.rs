@@ -15,7 +15,9 @@ use std::time::Duration;
 use jiff::Zoned;
 use lxd_client::Client;
 use terrarium_core::plan::IdentityPolicy;
-use terrarium_core::{Begun, Destination, Folders, Host, InstanceRef, RestoreRequest, Silent, Stop};
+use terrarium_core::{
+    Begun, Destination, Folders, Host, InstanceRef, RestoreRequest, Silent, Stop,
+};
 use terrarium_zfs::ZfsCore;
 
 #[tokio::main(flavor = "current_thread")]
@@ -27,8 +29,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let instance: InstanceRef = instance.parse()?;
 
-    let host = Host::new(ZfsCore::open()?, Client::connect().await?, &Folders::default());
-    let begun = host.begin(std::slice::from_ref(&instance), action, Zoned::now(), &Silent).await?;
+    let host = Host::new(
+        ZfsCore::open()?,
+        Client::connect().await?,
+        &Folders::default(),
+    );
+    let begun = host
+        .begin(
+            std::slice::from_ref(&instance),
+            action,
+            Zoned::now(),
+            &Silent,
+        )
+        .await?;
     let session = match begun {
         Begun::Ready(session) => session,
         Begun::Stuck(report) => return Err(format!("{report:#?}").into()),
@@ -52,14 +65,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 stop,
                 destroy_newer: false,
             };
-            planner.plan_restore(&instance, &restore(rest.first(), in_place)).await?
+            planner
+                .plan_restore(&instance, &restore(rest.first(), in_place))
+                .await?
         }
         "as-new" => {
             let as_new = Destination::AsNew {
                 new: rest.first().ok_or("a name for the new instance")?.parse()?,
                 identity: IdentityPolicy::default(),
             };
-            planner.plan_restore(&instance, &restore(rest.get(1), as_new)).await?
+            planner
+                .plan_restore(&instance, &restore(rest.get(1), as_new))
+                .await?
         }
         other => return Err(format!("unknown action {other}").into()),
     };

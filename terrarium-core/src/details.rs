@@ -51,7 +51,10 @@ impl DetailsDir {
     /// # Errors
     /// [`io::Error`] if the directory or file cannot be written.
     pub fn save(&self, operation: &OperationId, details: &Details) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.path)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.path)?;
         let temporary = self.path.join(format!("{operation}.tmp"));
         let mut file = OpenOptions::new()
             .write(true)

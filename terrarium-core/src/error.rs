@@ -74,7 +74,9 @@ pub enum Error {
         instance: InstanceRef,
     },
     /// Stopping the instance would delete it.
-    #[error("instance {instance} is ephemeral: LXD deletes it when it stops, so it cannot be restored in place")]
+    #[error(
+        "instance {instance} is ephemeral: LXD deletes it when it stops, so it cannot be restored in place"
+    )]
     Ephemeral {
         /// The instance.
         instance: InstanceRef,
@@ -204,8 +206,13 @@ impl Error {
             Error::Interrupted => Class::Interrupted,
             Error::Zfs(error) => class_of_zfs(error.kind()),
             Error::ZfsBatch(error) => {
-                let classes = error.failures.iter().map(|(_, error)| class_of_zfs(error.kind()));
-                classes.reduce(|a, b| if a == b { a } else { Class::Failed }).unwrap_or(Class::Failed)
+                let classes = error
+                    .failures
+                    .iter()
+                    .map(|(_, error)| class_of_zfs(error.kind()));
+                classes
+                    .reduce(|a, b| if a == b { a } else { Class::Failed })
+                    .unwrap_or(Class::Failed)
             }
             Error::Instances(InstancesError::Lxd { source, .. }) => class_of_lxd(source),
             Error::Instances(InstancesError::Answer { .. })
@@ -251,10 +258,14 @@ impl Error {
 
 fn class_of_zfs(kind: ErrorKind) -> Class {
     match kind {
-        ErrorKind::Unavailable | ErrorKind::PermissionDenied | ErrorKind::Suspended => Class::Unavailable,
-        ErrorKind::NotFound | ErrorKind::Exists | ErrorKind::Busy | ErrorKind::HasClones | ErrorKind::Name => {
-            Class::Refused
+        ErrorKind::Unavailable | ErrorKind::PermissionDenied | ErrorKind::Suspended => {
+            Class::Unavailable
         }
+        ErrorKind::NotFound
+        | ErrorKind::Exists
+        | ErrorKind::Busy
+        | ErrorKind::HasClones
+        | ErrorKind::Name => Class::Refused,
         ErrorKind::Interrupted => Class::Interrupted,
         _ => Class::Failed,
     }

@@ -15,8 +15,8 @@ use crate::inventory::{Inventory, observe};
 use crate::lock::{Lock, LockDir};
 use crate::names::{Alias, InstanceRef, OperationId};
 use crate::plan::{
-    AsNewRequest, Direction, IdentityPolicy, Notice, Plan, Purpose, RewindRequest, SnapshotRequest, last_rewind,
-    plan_as_new, plan_rewind, plan_rollback, plan_snapshot,
+    AsNewRequest, Direction, IdentityPolicy, Notice, Plan, Purpose, RewindRequest, SnapshotRequest,
+    last_rewind, plan_as_new, plan_rewind, plan_rollback, plan_snapshot,
 };
 use crate::point::{Kind, RestorePoint};
 use crate::report::Report;
@@ -123,12 +123,15 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
             loop {
                 let pending = inventory.pending_for(instance).next().cloned();
                 let Some(pending) = pending else { break };
-                let Some(pool) = inventory.pool(&pending.layout) else { break };
+                let Some(pool) = inventory.pool(&pending.layout) else {
+                    break;
+                };
                 let seen = |report: &Report| report.operation == pending.intent.operation;
                 if recovered.iter().any(seen) {
                     return Err(Error::Changed {
                         object: pending.holder.to_string(),
-                        change: "it still carries the intent of an operation that was recovered".to_owned(),
+                        change: "it still carries the intent of an operation that was recovered"
+                            .to_owned(),
                     });
                 }
                 let executor = self.executor(progress);
@@ -250,24 +253,35 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
     ///
     /// # Errors
     /// [`Error::Select`] if no point, or more than one, is meant; any error of the planners.
-    pub async fn plan_restore(&self, instance: &InstanceRef, request: &RestoreRequest) -> Result<Option<Plan>, Error> {
+    pub async fn plan_restore(
+        &self,
+        instance: &InstanceRef,
+        request: &RestoreRequest,
+    ) -> Result<Option<Plan>, Error> {
         let (_, covered) = self.inventory.covered(instance)?;
-        let selected = select(&covered.points, request.at.as_deref(), &self.now).map_err(|source| Error::Select {
-            instance: instance.clone(),
-            source,
-        })?;
+        let selected =
+            select(&covered.points, request.at.as_deref(), &self.now).map_err(|source| {
+                Error::Select {
+                    instance: instance.clone(),
+                    source,
+                }
+            })?;
         let point = selected.point;
         if self.finished_now(instance, point, &request.to) {
             return Ok(None);
         }
         let mut plan = match &request.to {
-            Destination::InPlace { stop, destroy_newer } => {
+            Destination::InPlace {
+                stop,
+                destroy_newer,
+            } => {
                 let how = InPlace {
                     stop: *stop,
                     destroy_newer: *destroy_newer,
                     undo: false,
                 };
-                self.plan_in_place(instance, point, request.start, how).await?
+                self.plan_in_place(instance, point, request.start, how)
+                    .await?
             }
             Destination::AsNew { new, identity } => {
                 let (idmap, notice) = self.idmap_of(instance, point).await;
@@ -292,7 +306,12 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             let taken = point.created.to_zoned(self.now.time_zone().clone());
             plan.notices.insert(
                 0,
-                Notice::info(format!("{} means {}, taken {}", show(time), point.name(), show(&taken))),
+                Notice::info(format!(
+                    "{} means {}, taken {}",
+                    show(time),
+                    point.name(),
+                    show(&taken)
+                )),
             );
         }
         Ok(Some(plan))
@@ -303,12 +322,22 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
     ///
     /// # Errors
     /// [`Error::NothingToUndo`], any error of the planners.
-    pub async fn plan_undo(&self, instance: &InstanceRef, start: bool, stop: Stop) -> Result<Option<Plan>, Error> {
+    pub async fn plan_undo(
+        &self,
+        instance: &InstanceRef,
+        start: bool,
+        stop: Stop,
+    ) -> Result<Option<Plan>, Error> {
         let (_, covered) = self.inventory.covered(instance)?;
         // An undo that was cut off is what was asked for if it was finished; a rewind if it was taken back.
         let is_what_was_asked = |report: &Report| {
             let undo = report.restored.as_ref().is_some_and(|what| what.undo);
-            report.purpose == if undo { Purpose::Finish } else { Purpose::TakeBack }
+            report.purpose
+                == if undo {
+                    Purpose::Finish
+                } else {
+                    Purpose::TakeBack
+                }
         };
         if self.recovered.iter().any(is_what_was_asked) {
             return Ok(None);
@@ -361,24 +390,35 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         self.recovered.iter().any(|report| {
             report.purpose == Purpose::Finish
                 && report.restored.as_ref().is_some_and(|what| {
-                    what.instance == *instance && what.point == point.guid && what.new.as_ref() == wanted
+                    what.instance == *instance
+                        && what.point == point.guid
+                        && what.new.as_ref() == wanted
                 })
         })
     }
 
     /// The id map of a point's files: recorded with it, or in the backup.yaml among them.
-    async fn idmap_of(&self, instance: &InstanceRef, point: &RestorePoint) -> (Option<String>, Option<Notice>) {
+    async fn idmap_of(
+        &self,
+        instance: &InstanceRef,
+        point: &RestorePoint,
+    ) -> (Option<String>, Option<Notice>) {
         if let Some(idmap) = &point.idmap {
             return (Some(idmap.clone()), None);
         }
         let zfs = Arc::clone(&self.host.zfs);
         let snapshot = point.snapshot.clone();
-        let read = tokio::task::spawn_blocking(move || zfs.read_file(&snapshot, "backup.yaml", idmap::LONGEST));
+        let read = tokio::task::spawn_blocking(move || {
+            zfs.read_file(&snapshot, "backup.yaml", idmap::LONGEST)
+        });
         match read.await {
             Ok(Ok(Some(text))) => (idmap::from_backup_yaml(&text), None),
             Ok(Ok(None)) | Err(_) => (None, None),
             Ok(Err(error)) => {
-                let text = format!("backup.yaml of {instance} at {} cannot be read: {error}", point.name());
+                let text = format!(
+                    "backup.yaml of {instance} at {} cannot be read: {error}",
+                    point.name()
+                );
                 (None, Some(Notice::warning(text)))
             }
         }
@@ -389,10 +429,14 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         let mut saved = Vec::new();
         for point in &covered.points {
             if let Kind::Safety(operation) = &point.kind {
-                let details = self.host.details.load(operation).map_err(|source| Error::File {
-                    path: self.host.details.path().to_owned(),
-                    source,
-                })?;
+                let details = self
+                    .host
+                    .details
+                    .load(operation)
+                    .map_err(|source| Error::File {
+                        path: self.host.details.path().to_owned(),
+                        source,
+                    })?;
                 saved.extend(details.into_iter().flat_map(|details| details.records));
             }
         }
@@ -435,8 +479,14 @@ const LEAST_FREE: u64 = 16 << 20;
 fn obstacle(health: &PoolHealth) -> Option<String> {
     match health.state {
         PoolState::Online | PoolState::Degraded | PoolState::Unknown => {}
-        PoolState::Suspended => return Some("is suspended: its devices are gone; `zpool status` says more".to_owned()),
-        state => return Some(format!("is not usable ({state:?}); `zpool status` says more")),
+        PoolState::Suspended => {
+            return Some("is suspended: its devices are gone; `zpool status` says more".to_owned());
+        }
+        state => {
+            return Some(format!(
+                "is not usable ({state:?}); `zpool status` says more"
+            ));
+        }
     }
     if health.readonly {
         return Some("is imported read-only".to_owned());

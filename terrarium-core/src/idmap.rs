@@ -57,7 +57,13 @@ snapshots:
 
     #[test]
     fn whatever_is_no_backup_file_has_no_map() {
-        for text in [&b""[..], b"\xff", b"container: 1", b"container:\n  config: {}\n", b"[1, 2"] {
+        for text in [
+            &b""[..],
+            b"\xff",
+            b"container: 1",
+            b"container:\n  config: {}\n",
+            b"[1, 2",
+        ] {
             assert_eq!(from_backup_yaml(text), None);
         }
     }

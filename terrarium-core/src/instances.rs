@@ -202,7 +202,10 @@ pub trait Instances: Send + Sync {
     fn get(&self, id: &InstanceRef) -> impl Future<Output = Answer<Option<InstanceRecord>>> + Send;
 
     /// The profiles of a project.
-    fn profiles(&self, project: &crate::names::ProjectName) -> impl Future<Output = Answer<Vec<Profile>>> + Send;
+    fn profiles(
+        &self,
+        project: &crate::names::ProjectName,
+    ) -> impl Future<Output = Answer<Vec<Profile>>> + Send;
 
     /// Stops an instance; one that is stopped already is no error.
     fn stop(&self, id: &InstanceRef, how: Stop) -> impl Future<Output = Answer<()>> + Send;
@@ -211,7 +214,11 @@ pub trait Instances: Send + Sync {
     fn start(&self, id: &InstanceRef) -> impl Future<Output = Answer<()>> + Send;
 
     /// Creates a stopped container with an empty root disk.
-    fn create_empty(&self, id: &InstanceRef, definition: &Definition) -> impl Future<Output = Answer<()>> + Send;
+    fn create_empty(
+        &self,
+        id: &InstanceRef,
+        definition: &Definition,
+    ) -> impl Future<Output = Answer<()>> + Send;
 
     /// Deletes an instance with its dataset and all snapshots; one that is not there is no error.
     fn delete(&self, id: &InstanceRef) -> impl Future<Output = Answer<()>> + Send;
@@ -224,7 +231,11 @@ pub trait Instances: Send + Sync {
     ) -> impl Future<Output = Answer<()>> + Send;
 
     /// Replaces config (but `volatile.*`), devices and profiles.
-    fn set_definition(&self, id: &InstanceRef, definition: &Definition) -> impl Future<Output = Answer<()>> + Send;
+    fn set_definition(
+        &self,
+        id: &InstanceRef,
+        definition: &Definition,
+    ) -> impl Future<Output = Answer<()>> + Send;
 
     /// Takes a snapshot through LXD, so that LXD has a record of it.
     fn create_snapshot(
@@ -235,5 +246,9 @@ pub trait Instances: Send + Sync {
     ) -> impl Future<Output = Answer<()>> + Send;
 
     /// Deletes a snapshot through LXD: the record, and the ZFS snapshot if there is one.
-    fn delete_snapshot(&self, id: &InstanceRef, name: &str) -> impl Future<Output = Answer<()>> + Send;
+    fn delete_snapshot(
+        &self,
+        id: &InstanceRef,
+        name: &str,
+    ) -> impl Future<Output = Answer<()>> + Send;
 }

@@ -159,19 +159,24 @@ impl Intent {
     ///
     /// # Errors
     /// [`IntentError`] if a piece is missing or the text is not an intent of a version that is known.
-    pub fn from_properties(properties: &BTreeMap<String, String>) -> Result<Option<Intent>, IntentError> {
+    pub fn from_properties(
+        properties: &BTreeMap<String, String>,
+    ) -> Result<Option<Intent>, IntentError> {
         let Some(first) = properties.get(property::INTENT) else {
             return Ok(None);
         };
         let broken = |why: &str| IntentError(why.to_owned());
-        let (pieces, first) = first.split_once(':').ok_or_else(|| broken("no number of pieces"))?;
+        let (pieces, first) = first
+            .split_once(':')
+            .ok_or_else(|| broken("no number of pieces"))?;
         let pieces: usize = pieces.parse().map_err(|_| broken("no number of pieces"))?;
         let mut text = first.to_owned();
         for index in 1..pieces {
             let piece = properties.get(&format!("{}.{index}", property::INTENT));
             text.push_str(piece.ok_or_else(|| broken("a piece is missing"))?);
         }
-        let intent: Intent = serde_json::from_str(&text).map_err(|error| broken(&error.to_string()))?;
+        let intent: Intent =
+            serde_json::from_str(&text).map_err(|error| broken(&error.to_string()))?;
         if intent.version != Self::VERSION {
             return Err(IntentError(format!(
                 "it has version {}, this program knows version {}",
@@ -247,8 +252,16 @@ mod tests {
         for text in ["", "äöü\n\t\u{7f}𝄞", &"é".repeat(20_000)] {
             let intent = intent(text);
             let properties = intent.to_properties();
-            assert!(properties.values().all(|value| value.len() < 8192 && value.is_ascii()));
-            assert!(properties.values().all(|value| !value.contains(['\t', '\n'])));
+            assert!(
+                properties
+                    .values()
+                    .all(|value| value.len() < 8192 && value.is_ascii())
+            );
+            assert!(
+                properties
+                    .values()
+                    .all(|value| !value.contains(['\t', '\n']))
+            );
             assert_eq!(Intent::from_properties(&properties), Ok(Some(intent)));
         }
     }

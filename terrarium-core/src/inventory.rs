@@ -169,7 +169,9 @@ pub(crate) struct History<'a> {
 impl Inventory {
     /// The instance of that name.
     pub fn instance(&self, id: &InstanceRef) -> Option<&Instance> {
-        self.instances.iter().find(|instance| instance.record.id == *id)
+        self.instances
+            .iter()
+            .find(|instance| instance.record.id == *id)
     }
 
     /// The instance of that name, or an error that shows the nearest ones.
@@ -178,7 +180,10 @@ impl Inventory {
     /// [`Error::InstanceNotFound`], or [`Error::NotCovered`] with the reason.
     pub fn covered(&self, id: &InstanceRef) -> Result<(&InstanceRecord, &Covered), Error> {
         let Some(instance) = self.instance(id) else {
-            let known = self.instances.iter().map(|instance| instance.record.id.to_string());
+            let known = self
+                .instances
+                .iter()
+                .map(|instance| instance.record.id.to_string());
             return Err(Error::InstanceNotFound {
                 instance: id.clone(),
                 nearest: crate::text::nearest(&id.to_string(), known),
@@ -222,7 +227,12 @@ impl Covered {
             let up_to_last = |other: &&RestorePoint| {
                 other.snapshot.dataset_str() == name && other.createtxg <= last.createtxg
             };
-            guids.extend(self.points.iter().filter(up_to_last).map(|other| other.guid));
+            guids.extend(
+                self.points
+                    .iter()
+                    .filter(up_to_last)
+                    .map(|other| other.guid),
+            );
             tip = dataset
                 .origin
                 .as_ref()
@@ -296,7 +306,10 @@ pub async fn observe<Z: Zfs, I: Instances>(
     if let (true, Some(error)) = (pools.is_empty(), last_error) {
         return Err(Error::from(error));
     }
-    let drivers = storage.iter().map(|pool| (pool.name.as_str(), pool.driver.as_str())).collect();
+    let drivers = storage
+        .iter()
+        .map(|pool| (pool.name.as_str(), pool.driver.as_str()))
+        .collect();
     assemble(records, pools, problems, &drivers, now)
 }
 
@@ -311,10 +324,12 @@ fn assemble(
     let mut pending = Vec::new();
     for pool in &pools {
         for dataset in &pool.listing.datasets {
-            if let Some(intent) = Intent::from_properties(&dataset.local).map_err(|source| Error::Intent {
-                holder: dataset.name.clone(),
-                source,
-            })? {
+            if let Some(intent) =
+                Intent::from_properties(&dataset.local).map_err(|source| Error::Intent {
+                    holder: dataset.name.clone(),
+                    source,
+                })?
+            {
                 pending.push(Pending {
                     layout: pool.layout.clone(),
                     holder: dataset.name.clone(),
@@ -340,10 +355,19 @@ fn assemble(
     }
     let orphans = indexes
         .iter()
-        .flat_map(|index| index.pool.listing.datasets.iter().map(move |dataset| (index, dataset)))
+        .flat_map(|index| {
+            index
+                .pool
+                .listing
+                .datasets
+                .iter()
+                .map(move |dataset| (index, dataset))
+        })
         .filter(|(index, dataset)| index.pool.layout.operation_of(&dataset.name).is_some())
         .map(|(_, dataset)| dataset.name.clone())
-        .filter(|name| !claimed.contains(name) && !pending.iter().any(|operation| operation.holder == *name))
+        .filter(|name| {
+            !claimed.contains(name) && !pending.iter().any(|operation| operation.holder == *name)
+        })
         .collect();
     drop(indexes);
     Ok(Inventory {
@@ -380,11 +404,19 @@ impl<'a> Index<'a> {
                 index.children.insert(parent, &dataset.name);
             }
             if let Some(origin) = &dataset.origin {
-                index.cloned_from.entry(origin.dataset_str()).or_default().push(dataset);
+                index
+                    .cloned_from
+                    .entry(origin.dataset_str())
+                    .or_default()
+                    .push(dataset);
             }
         }
         for snapshot in &pool.listing.snapshots {
-            index.snapshots.entry(snapshot.name.dataset_str()).or_default().push(snapshot);
+            index
+                .snapshots
+                .entry(snapshot.name.dataset_str())
+                .or_default()
+                .push(snapshot);
         }
         index
     }
@@ -405,7 +437,12 @@ impl<'a> Index<'a> {
             queue.push(dataset);
         }
         while let Some(dataset) = queue.pop() {
-            for clone in self.cloned_from.get(dataset.name.as_str()).into_iter().flatten() {
+            for clone in self
+                .cloned_from
+                .get(dataset.name.as_str())
+                .into_iter()
+                .flatten()
+            {
                 if layout.operation_of(&clone.name).is_some() && seen.insert(&clone.name) {
                     moved.push((*clone).clone());
                     queue.push(clone);
@@ -422,7 +459,11 @@ impl<'a> Index<'a> {
                 Some(operation) => Place::Aside(operation),
                 None => Place::Live,
             };
-            let snapshots = self.snapshots.get(dataset.name.as_str()).into_iter().flatten();
+            let snapshots = self
+                .snapshots
+                .get(dataset.name.as_str())
+                .into_iter()
+                .flatten();
             points.extend(snapshots.map(|snapshot| RestorePoint::read(snapshot, place.clone())));
         }
         points.sort_by(|a, b| (a.createtxg, &a.snapshot).cmp(&(b.createtxg, &b.snapshot)));
@@ -441,42 +482,59 @@ fn cover(
         return Err(NotCovered::VirtualMachine);
     }
     let is_root = |device: &&crate::instances::Device| {
-        device.get("type").is_some_and(|kind| kind == "disk") && device.get("path").is_some_and(|path| path == "/")
+        device.get("type").is_some_and(|kind| kind == "disk")
+            && device.get("path").is_some_and(|path| path == "/")
     };
-    let root_disk = record.expanded_devices.values().find(is_root).ok_or(NotCovered::NoRootDisk)?;
+    let root_disk = record
+        .expanded_devices
+        .values()
+        .find(is_root)
+        .ok_or(NotCovered::NoRootDisk)?;
     let pool = root_disk.get("pool").cloned().unwrap_or_default();
-    let Some(index) = indexes.iter().find(|index| index.pool.layout.lxd_pool == pool) else {
-        return Err(match problems.iter().find(|problem| problem.lxd_pool == pool) {
-            Some(problem) => NotCovered::PoolUnreadable {
-                pool,
-                problem: problem.why.clone(),
+    let Some(index) = indexes
+        .iter()
+        .find(|index| index.pool.layout.lxd_pool == pool)
+    else {
+        return Err(
+            match problems.iter().find(|problem| problem.lxd_pool == pool) {
+                Some(problem) => NotCovered::PoolUnreadable {
+                    pool,
+                    problem: problem.why.clone(),
+                },
+                None => NotCovered::PoolNotZfs {
+                    driver: drivers.get(pool.as_str()).unwrap_or(&"unknown").to_string(),
+                    pool,
+                },
             },
-            None => NotCovered::PoolNotZfs {
-                driver: drivers.get(pool.as_str()).unwrap_or(&"unknown").to_string(),
-                pool,
-            },
-        });
+        );
     };
     let layout = &index.pool.layout;
     let unreadable = |problem: String| NotCovered::PoolUnreadable {
         pool: layout.lxd_pool.clone(),
         problem,
     };
-    let live = layout.instance(&record.id).map_err(|error| unreadable(error.to_string()))?;
+    let live = layout
+        .instance(&record.id)
+        .map_err(|error| unreadable(error.to_string()))?;
     if let Some(child) = index.children.get(&live) {
         return Err(NotCovered::HasChildren {
             child: (*child).clone(),
         });
     }
-    let cut_off = pending
-        .iter()
-        .find(|pending| pending.intent.instance == record.id && matches!(pending.intent.goal, Goal::Rewind(_)));
-    let dataset = match (index.datasets.get(live.as_str()), cut_off.map(|pending| &pending.intent.goal)) {
+    let cut_off = pending.iter().find(|pending| {
+        pending.intent.instance == record.id && matches!(pending.intent.goal, Goal::Rewind(_))
+    });
+    let dataset = match (
+        index.datasets.get(live.as_str()),
+        cut_off.map(|pending| &pending.intent.goal),
+    ) {
         (Some(dataset), _) => *dataset,
         (None, Some(Goal::Rewind(goal))) => {
             let before = |dataset: &&Dataset| dataset.guid == goal.live_guid;
             let before = index.pool.listing.datasets.iter().find(before);
-            before.ok_or_else(|| NotCovered::NoDataset { dataset: live.clone() })?
+            before.ok_or_else(|| NotCovered::NoDataset {
+                dataset: live.clone(),
+            })?
         }
         (None, _) => return Err(NotCovered::NoDataset { dataset: live }),
     };

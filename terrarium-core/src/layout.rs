@@ -10,7 +10,7 @@ use crate::names::{InstanceRef, OperationId};
 /// ```text
 /// <root>/containers/<volume>             LXD's
 /// <root>/terrarium/aside/<op>/<volume>   datasets that a rewind moved aside
-/// <root>/terrarium/staging/<op>/<volume> clones and received streams before they are swapped in
+/// <root>/terrarium/staging/<op>          clones and received streams before they are swapped in
 /// ```
 /// Nothing of ours ever stands below `containers`: LXD takes what is there for its own.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -35,7 +35,8 @@ impl PoolLayout {
     /// # Errors
     /// [`NameError`] if the whole name is longer than ZFS allows.
     pub fn instance(&self, instance: &InstanceRef) -> Result<DatasetName, NameError> {
-        self.root.child(&format!("containers/{}", instance.volume_name()))
+        self.root
+            .child(&format!("containers/{}", instance.volume_name()))
     }
 
     /// The root of everything that is ours in this pool.
@@ -71,9 +72,13 @@ impl PoolLayout {
 
     /// The operation that moved `dataset` aside or staged it, if it stands there.
     pub fn operation_of(&self, dataset: &DatasetName) -> Option<OperationId> {
-        let path = dataset.relative_to(&self.root)?.strip_prefix("terrarium/")?;
-        let path = path.strip_prefix("aside/").or_else(|| path.strip_prefix("staging/"))?;
-        let (operation, _volume) = path.split_once('/')?;
+        let path = dataset
+            .relative_to(&self.root)?
+            .strip_prefix("terrarium/")?;
+        let operation = match path.strip_prefix("staging/") {
+            Some(operation) => operation,
+            None => path.strip_prefix("aside/")?.split_once('/')?.0,
+        };
         OperationId::new(operation).ok()
     }
 }
@@ -108,6 +113,10 @@ mod tests {
             Some(OperationId::new("op-1").unwrap())
         );
         assert_eq!(operation("tank/lxd/terrarium/aside/op-1"), None);
+        assert_eq!(
+            operation("tank/lxd/terrarium/staging/op-1"),
+            Some(OperationId::new("op-1").unwrap())
+        );
         assert_eq!(operation("tank/lxd/containers/web"), None);
         assert_eq!(operation("tank/terrarium/aside/op-1/web"), None);
     }

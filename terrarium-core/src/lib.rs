@@ -13,7 +13,6 @@
 //! `fakes` both can be had in memory.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(feature = "fakes")]
 pub mod conformance;
 pub mod details;
 mod error;
@@ -42,13 +41,17 @@ pub use error::{Class, Error};
 pub use execute::{Progress, Silent};
 pub use host::{Begun, Destination, Folders, Host, Planner, RestoreRequest, Session};
 pub use instances::{
-    Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError, Profile,
-    SnapshotRecord, Stop, StoragePool,
+    Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError,
+    Profile, SnapshotRecord, Stop, StoragePool,
 };
-pub use inventory::{Coverage, Covered, Instance, Inventory, NotCovered, Pending, Pool, PoolProblem, observe};
+pub use inventory::{
+    Coverage, Covered, Instance, Inventory, NotCovered, Pending, Pool, PoolProblem, observe,
+};
 pub use layout::PoolLayout;
 pub use lock::{Held, Lock, LockDir};
-pub use names::{Alias, DEFAULT_PROJECT, InstanceName, InstanceRef, NameError, OperationId, ProjectName};
+pub use names::{
+    Alias, DEFAULT_PROJECT, InstanceName, InstanceRef, NameError, OperationId, ProjectName,
+};
 pub use plan::Plan;
 pub use point::{Kind, LXD_SNAPSHOT_PREFIX, Place, RestorePoint};
 pub use report::{Outcome, Report, Restored, StepReport, with_causes};

@@ -53,8 +53,15 @@ impl LockDir {
     ///
     /// # Errors
     /// [`Error::Locked`] if another operation holds it, [`Error::File`] if the file cannot be used.
-    pub fn instance(&self, instance: &InstanceRef, doing: &str, now: Timestamp) -> Result<Lock, Error> {
-        let path = self.path.join(format!("{}.{}.lock", instance.project, instance.name));
+    pub fn instance(
+        &self,
+        instance: &InstanceRef,
+        doing: &str,
+        now: Timestamp,
+    ) -> Result<Lock, Error> {
+        let path = self
+            .path
+            .join(format!("{}.{}.lock", instance.project, instance.name));
         let failed = |source| Error::File {
             path: path.clone(),
             source,
@@ -73,7 +80,9 @@ impl LockDir {
             .map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(Error::Locked(held_by(&mut file, instance, now))),
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Locked(held_by(&mut file, instance, now)));
+            }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let owner = Owner {
@@ -128,16 +137,28 @@ mod tests {
         let at = |text: &str| text.parse::<Timestamp>().unwrap();
         let web = "web".parse().unwrap();
 
-        let first = locks.instance(&web, "rewind", at("2026-11-22T10:00:00Z")).unwrap();
-        let second = locks.instance(&web, "undo", at("2026-11-22T10:00:07Z")).unwrap_err();
+        let first = locks
+            .instance(&web, "rewind", at("2026-11-22T10:00:00Z"))
+            .unwrap();
+        let second = locks
+            .instance(&web, "undo", at("2026-11-22T10:00:07Z"))
+            .unwrap_err();
         let expected = format!(
             "instance web is in use by another operation: rewind (process {}, for 7s)",
             std::process::id()
         );
         assert_eq!(second.to_string(), expected);
-        let _other = locks.instance(&"t/web".parse().unwrap(), "rewind", at("2026-11-22T10:00:00Z")).unwrap();
+        let _other = locks
+            .instance(
+                &"t/web".parse().unwrap(),
+                "rewind",
+                at("2026-11-22T10:00:00Z"),
+            )
+            .unwrap();
 
         drop(first);
-        let _again = locks.instance(&web, "undo", at("2026-11-22T10:00:09Z")).unwrap();
+        let _again = locks
+            .instance(&web, "undo", at("2026-11-22T10:00:09Z"))
+            .unwrap();
     }
 }

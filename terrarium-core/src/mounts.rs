@@ -22,7 +22,11 @@ pub(crate) fn mounted_by(dataset: &DatasetName) -> io::Result<Option<String>> {
     for entry in fs::read_dir("/proc")? {
         let process: PathBuf = entry?.path();
         let is_process = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
-        let Some(pid) = process.file_name().and_then(|name| name.to_str()).filter(|name| is_process(name)) else {
+        let Some(pid) = process
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|name| is_process(name))
+        else {
             continue;
         };
         let namespace = fs::read_link(process.join("ns/mnt"));
@@ -32,7 +36,10 @@ pub(crate) fn mounted_by(dataset: &DatasetName) -> io::Result<Option<String>> {
         let Ok(mounts) = fs::read_to_string(process.join("mountinfo")) else {
             continue;
         };
-        if mounts.lines().any(|line| mounts_dataset(line, dataset.as_str())) {
+        if mounts
+            .lines()
+            .any(|line| mounts_dataset(line, dataset.as_str()))
+        {
             let command = fs::read_to_string(process.join("comm")).unwrap_or_default();
             return Ok(Some(format!("{} (process {pid})", command.trim())));
         }
@@ -46,7 +53,10 @@ fn mounts_dataset(line: &str, dataset: &str) -> bool {
         return false;
     };
     let mut fields = file_system.split(' ');
-    fields.next() == Some("zfs") && fields.next().is_some_and(|source| source.replace("\\040", " ") == dataset)
+    fields.next() == Some("zfs")
+        && fields
+            .next()
+            .is_some_and(|source| source.replace("\\040", " ") == dataset)
 }
 
 #[cfg(test)]
@@ -58,7 +68,10 @@ mod tests {
         let line = r"36 35 0:41 / /mnt/my\040web rw,noatime shared:1 - zfs tank/containers/my\040web rw,xattr";
         assert!(mounts_dataset(line, "tank/containers/my web"));
         assert!(!mounts_dataset(line, "tank/containers/my"));
-        assert!(!mounts_dataset(&line.replace("- zfs", "- ext4"), "tank/containers/my web"));
+        assert!(!mounts_dataset(
+            &line.replace("- zfs", "- ext4"),
+            "tank/containers/my web"
+        ));
         assert!(!mounts_dataset("", "tank"));
     }
 

@@ -224,7 +224,9 @@ impl FromStr for InstanceRef {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         Ok(match text.split_once('/') {
-            Some((project, name)) => Self::new(ProjectName::new(project)?, InstanceName::new(name)?),
+            Some((project, name)) => {
+                Self::new(ProjectName::new(project)?, InstanceName::new(name)?)
+            }
             None => Self::new(ProjectName::default_project(), InstanceName::new(text)?),
         })
     }
@@ -253,7 +255,18 @@ mod tests {
         for legal in ["a", "my-app", "A1", &"x".repeat(63)] {
             assert!(InstanceName::new(legal).is_ok(), "{legal}");
         }
-        for illegal in ["", "-a", "a-", "1a", "a_b", "a.b", "a b", "a/b", "\u{1b}[0m", &"x".repeat(64)] {
+        for illegal in [
+            "",
+            "-a",
+            "a-",
+            "1a",
+            "a_b",
+            "a.b",
+            "a b",
+            "a/b",
+            "\u{1b}[0m",
+            &"x".repeat(64),
+        ] {
             assert!(InstanceName::new(illegal).is_err(), "{illegal:?}");
         }
     }
@@ -272,8 +285,14 @@ mod tests {
         for text in ["web", "tenant-1/web"] {
             assert_eq!(text.parse::<InstanceRef>().unwrap().to_string(), text);
         }
-        assert_eq!("default/web".parse::<InstanceRef>().unwrap().to_string(), "web");
-        assert_eq!("t/web".parse::<InstanceRef>().unwrap().volume_name(), "t_web");
+        assert_eq!(
+            "default/web".parse::<InstanceRef>().unwrap().to_string(),
+            "web"
+        );
+        assert_eq!(
+            "t/web".parse::<InstanceRef>().unwrap().volume_name(),
+            "t_web"
+        );
         assert!("a/b/c".parse::<InstanceRef>().is_err());
     }
 

@@ -78,7 +78,11 @@ impl RestorePoint {
     /// Reads a snapshot of `place` as a restore point. Values of ours that make no sense are left out.
     pub(crate) fn read(snapshot: &Snapshot, place: Place) -> Self {
         let properties = &snapshot.user_properties;
-        let time = |key: &str| properties.get(key).and_then(|text| text.parse::<Timestamp>().ok());
+        let time = |key: &str| {
+            properties
+                .get(key)
+                .and_then(|text| text.parse::<Timestamp>().ok())
+        };
         Self {
             guid: snapshot.guid,
             snapshot: snapshot.name.clone(),
@@ -86,7 +90,10 @@ impl RestorePoint {
             createtxg: snapshot.createtxg,
             created: Timestamp::from_second(snapshot.creation).unwrap_or(Timestamp::UNIX_EPOCH),
             kind: kind(&snapshot.name, properties),
-            alias: properties.get(property::ALIAS).filter(|alias| !alias.is_empty()).cloned(),
+            alias: properties
+                .get(property::ALIAS)
+                .filter(|alias| !alias.is_empty())
+                .cloned(),
             expires: time(property::EXPIRES),
             last_used: time(property::LAST_USED),
             size: snapshot.used,

@@ -130,8 +130,12 @@ impl Report {
 
     /// Whether what was wanted is there, though tidying up may have failed.
     pub fn is_effective(&self) -> bool {
-        let failed = self.steps.iter().find(|step| matches!(step.outcome, Outcome::Failed { .. }));
-        self.error.is_none() || (self.put_back.is_none() && failed.is_some_and(|step| step.step.action.is_tidying()))
+        let failed = self
+            .steps
+            .iter()
+            .find(|step| matches!(step.outcome, Outcome::Failed { .. }));
+        self.error.is_none()
+            || (self.put_back.is_none() && failed.is_some_and(|step| step.step.action.is_tidying()))
     }
 
     /// What the outcome means for the caller; `None` if everything was done.
@@ -140,9 +144,13 @@ impl Report {
     pub fn class(&self) -> Option<Class> {
         let class = self.error.as_ref()?.class();
         let stopped = self.steps.iter().any(|step| {
-            matches!(step.step.action, Action::Stop { .. }) && matches!(step.outcome, Outcome::Done { .. })
+            matches!(step.step.action, Action::Stop { .. })
+                && matches!(step.outcome, Outcome::Done { .. })
         });
-        let all_back = self.put_back.as_ref().is_none_or(|report| report.is_complete());
+        let all_back = self
+            .put_back
+            .as_ref()
+            .is_none_or(|report| report.is_complete());
         match class {
             Class::Interrupted => Some(class),
             _ if stopped || !all_back || self.is_effective() => Some(Class::Failed),

@@ -75,14 +75,20 @@ pub enum SelectError {
 impl SelectError {
     pub(crate) fn help(&self) -> Option<String> {
         match self {
-            SelectError::NoPoints => Some("take one with `terrariumctl backup snapshot --instance …`".to_owned()),
+            SelectError::NoPoints => {
+                Some("take one with `terrariumctl backup snapshot --instance …`".to_owned())
+            }
             SelectError::NoneLive => Some("choose one with --at".to_owned()),
             SelectError::NotFound { nearest, .. } if !nearest.is_empty() => {
                 Some(format!("did you mean {}?", nearest.join(" or ")))
             }
-            SelectError::NotFound { .. } => Some("`terrariumctl backup list` shows them all".to_owned()),
+            SelectError::NotFound { .. } => {
+                Some("`terrariumctl backup list` shows them all".to_owned())
+            }
             SelectError::NothingBefore { .. } => None,
-            SelectError::Ambiguous { .. } => Some("choose one by its guid, or as dataset@name".to_owned()),
+            SelectError::Ambiguous { .. } => {
+                Some("choose one by its guid, or as dataset@name".to_owned())
+            }
         }
     }
 }
@@ -127,14 +133,24 @@ pub fn select<'a>(
         return at_or_before(points, time);
     }
     let fragment = |point: &&RestorePoint| {
-        point.name().contains(selector) || point.alias.as_ref().is_some_and(|alias| alias.contains(selector))
+        point.name().contains(selector)
+            || point
+                .alias
+                .as_ref()
+                .is_some_and(|alias| alias.contains(selector))
     };
     if !selector.is_empty()
-        && let Some(found) = only(points.iter().filter(fragment), selector, SelectedBy::Fragment)
+        && let Some(found) = only(
+            points.iter().filter(fragment),
+            selector,
+            SelectedBy::Fragment,
+        )
     {
         return found;
     }
-    let known = points.iter().flat_map(|point| point.alias.iter().cloned().chain([point.name().to_owned()]));
+    let known = points
+        .iter()
+        .flat_map(|point| point.alias.iter().cloned().chain([point.name().to_owned()]));
     Err(SelectError::NotFound {
         selector: selector.to_owned(),
         nearest: crate::text::nearest(selector, known),
@@ -170,12 +186,16 @@ fn at_or_before(points: &[RestorePoint], time: Zoned) -> Result<Selected<'_>, Se
         });
     }
     // `points` is not empty, and all are later.
-    let oldest = points.iter().min_by_key(|point| (point.created, point.createtxg));
-    Err(oldest.map_or(SelectError::NoPoints, |oldest| SelectError::NothingBefore {
-        oldest: oldest.name().to_owned(),
-        taken: show(&oldest.created.to_zoned(time.time_zone().clone())),
-        time: show(&time),
-    }))
+    let oldest = points
+        .iter()
+        .min_by_key(|point| (point.created, point.createtxg));
+    Err(
+        oldest.map_or(SelectError::NoPoints, |oldest| SelectError::NothingBefore {
+            oldest: oldest.name().to_owned(),
+            taken: show(&oldest.created.to_zoned(time.time_zone().clone())),
+            time: show(&time),
+        }),
+    )
 }
 
 /// A time with its zone, as in every message.
@@ -188,16 +208,20 @@ pub fn show(time: &Zoned) -> String {
 fn parse_time(text: &str, now: &Zoned) -> Option<Zoned> {
     let zone = now.time_zone();
     if let Some(span) = text.strip_suffix(" ago") {
-        return now.checked_sub(span.trim().parse::<Span>().ok()?.abs()).ok();
+        return now
+            .checked_sub(span.trim().parse::<Span>().ok()?.abs())
+            .ok();
     }
     if let Ok(instant) = text.parse::<Timestamp>() {
         return Some(instant.to_zoned(zone.clone()));
     }
-    let begins_with_a_date = text.as_bytes().first().is_some_and(u8::is_ascii_digit) && text.contains('-');
+    let begins_with_a_date =
+        text.as_bytes().first().is_some_and(u8::is_ascii_digit) && text.contains('-');
     if begins_with_a_date {
-        let civil = text
-            .parse::<DateTime>()
-            .or_else(|_| text.parse::<Date>().map(|date| date.to_datetime(Time::midnight())));
+        let civil = text.parse::<DateTime>().or_else(|_| {
+            text.parse::<Date>()
+                .map(|date| date.to_datetime(Time::midnight()))
+        });
         return civil.ok()?.to_zoned(zone.clone()).ok();
     }
     if !text.contains(':') {
@@ -208,7 +232,12 @@ fn parse_time(text: &str, now: &Zoned) -> Option<Zoned> {
     if today <= *now {
         return Some(today);
     }
-    now.date().yesterday().ok()?.to_datetime(time).to_zoned(zone.clone()).ok()
+    now.date()
+        .yesterday()
+        .ok()?
+        .to_datetime(time)
+        .to_zoned(zone.clone())
+        .ok()
 }
 
 #[cfg(test)]
@@ -244,12 +273,37 @@ mod tests {
 
     fn points() -> Vec<RestorePoint> {
         vec![
-            point(11, "p/c/web@autosnap_2026-04-19_10:00:00_hourly", "2026-04-19T10:00:00Z", None),
-            point(12, "p/c/web@snap-20260419-101500", "2026-04-19T10:15:00Z", Some("before upgrade")),
-            point(13, "p/t/aside/op-1/web@manual", "2026-04-19T11:00:00Z", Some("12")),
+            point(
+                11,
+                "p/c/web@autosnap_2026-04-19_10:00:00_hourly",
+                "2026-04-19T10:00:00Z",
+                None,
+            ),
+            point(
+                12,
+                "p/c/web@snap-20260419-101500",
+                "2026-04-19T10:15:00Z",
+                Some("before upgrade"),
+            ),
+            point(
+                13,
+                "p/t/aside/op-1/web@manual",
+                "2026-04-19T11:00:00Z",
+                Some("12"),
+            ),
             point(14, "p/c/web@manual", "2026-04-19T12:00:00Z", None),
-            point(15, "p/t/aside/op-1/web@last", "2026-04-19T13:00:00Z", Some("before upgrade")),
-            point(16, "p/t/aside/op-1/web@snapshot-x", "2026-04-19T13:10:00Z", None),
+            point(
+                15,
+                "p/t/aside/op-1/web@last",
+                "2026-04-19T13:00:00Z",
+                Some("before upgrade"),
+            ),
+            point(
+                16,
+                "p/t/aside/op-1/web@snapshot-x",
+                "2026-04-19T13:10:00Z",
+                None,
+            ),
         ]
     }
 
@@ -263,7 +317,10 @@ mod tests {
 
     #[test]
     fn without_a_selector_the_newest_point_of_the_present_history_is_meant() {
-        assert_eq!(select(&points(), None, &now()).unwrap().point.guid, Guid::new(14));
+        assert_eq!(
+            select(&points(), None, &now()).unwrap().point.guid,
+            Guid::new(14)
+        );
     }
 
     #[test]
@@ -273,7 +330,11 @@ mod tests {
         assert_eq!(chosen("x"), Ok(16), "LXD calls it x");
         assert_eq!(chosen("13"), Ok(13));
         assert_eq!(chosen("12"), Ok(12), "a guid comes before an alias");
-        assert_eq!(chosen("2026-04-19 12:30"), Ok(12), "12:30 in Berlin is 10:30 in UTC");
+        assert_eq!(
+            chosen("2026-04-19 12:30"),
+            Ok(12),
+            "12:30 in Berlin is 10:30 in UTC"
+        );
         assert_eq!(chosen("hourly"), Ok(11));
     }
 
@@ -305,13 +366,23 @@ mod tests {
 
     #[test]
     fn whatever_fits_twice_is_an_error_that_lists_the_candidates() {
-        for (selector, first, second) in [("manual", 13, 14), ("before upgrade", 12, 15), ("upgr", 12, 15)] {
+        for (selector, first, second) in [
+            ("manual", 13, 14),
+            ("before upgrade", 12, 15),
+            ("upgr", 12, 15),
+        ] {
             let SelectError::Ambiguous { candidates, .. } = chosen(selector).unwrap_err() else {
                 panic!("{selector} should be ambiguous");
             };
             assert_eq!(candidates.len(), 2);
-            assert!(candidates[0].ends_with(&format!("(guid {first})")), "{candidates:?}");
-            assert!(candidates[1].ends_with(&format!("(guid {second})")), "{candidates:?}");
+            assert!(
+                candidates[0].ends_with(&format!("(guid {first})")),
+                "{candidates:?}"
+            );
+            assert!(
+                candidates[1].ends_with(&format!("(guid {second})")),
+                "{candidates:?}"
+            );
         }
     }
 

@@ -4,7 +4,9 @@
 pub(crate) fn nearest(wanted: &str, known: impl Iterator<Item = String>) -> Vec<String> {
     let mut ranked: Vec<(usize, String)> = known
         .map(|name| (distance(wanted, &name), name))
-        .filter(|(distance, name)| *distance <= wanted.len().max(name.len()) / 2 || name.contains(wanted))
+        .filter(|(distance, name)| {
+            *distance <= wanted.len().max(name.len()) / 2 || name.contains(wanted)
+        })
         .collect();
     ranked.sort();
     ranked.into_iter().take(3).map(|(_, name)| name).collect()

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use terrarium_zfs::{
-    Attempt, BatchError, DatasetName, Error, Guid, Listing, PoolHealth, Properties, SnapshotName, UserProperties, ZfsCore,
+    Attempt, BatchError, DatasetName, Error, Guid, Listing, PoolHealth, Properties, SnapshotName,
+    UserProperties, ZfsCore,
 };
 
 use crate::mounts;
@@ -88,7 +89,11 @@ pub trait Zfs: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error`] if the object does not exist or a value is too long.
-    fn set_user_properties(&self, object: &str, changes: &BTreeMap<String, Option<String>>) -> Result<(), Error>;
+    fn set_user_properties(
+        &self,
+        object: &str,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), Error>;
 
     /// Who has a dataset mounted, in whatever mount namespace, as text for people; `None` if nobody has.
     ///
@@ -106,7 +111,12 @@ pub trait Zfs: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error`] if the snapshot cannot be mounted or read.
-    fn read_file(&self, snapshot: &SnapshotName, path: &str, limit: usize) -> Result<Option<Vec<u8>>, Error>;
+    fn read_file(
+        &self,
+        snapshot: &SnapshotName,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, Error>;
 }
 
 impl Zfs for ZfsCore {
@@ -159,7 +169,11 @@ impl Zfs for ZfsCore {
         ZfsCore::rollback_to(self, snapshot)
     }
 
-    fn set_user_properties(&self, object: &str, changes: &BTreeMap<String, Option<String>>) -> Result<(), Error> {
+    fn set_user_properties(
+        &self,
+        object: &str,
+        changes: &BTreeMap<String, Option<String>>,
+    ) -> Result<(), Error> {
         ZfsCore::set_user_properties(self, object, changes)
     }
 
@@ -174,7 +188,12 @@ impl Zfs for ZfsCore {
         ZfsCore::pool_health(self, pool)
     }
 
-    fn read_file(&self, snapshot: &SnapshotName, path: &str, limit: usize) -> Result<Option<Vec<u8>>, Error> {
+    fn read_file(
+        &self,
+        snapshot: &SnapshotName,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, Error> {
         self.read_snapshot_file(snapshot, path, limit)
     }
 }

@@ -80,7 +80,11 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         for (index, step) in plan.steps.iter().enumerate() {
             let outcome = match self.progress.step_begins(index, plan, step) {
                 // Who interrupts an operation wants it taken back, not left in its middle.
-                Err(error) if plan.purpose == Purpose::Request || matches!(error, Error::Fault { .. }) => Err(error),
+                Err(error)
+                    if plan.purpose == Purpose::Request || matches!(error, Error::Fault { .. }) =>
+                {
+                    Err(error)
+                }
                 _ => self.carry_out(plan, &step.action).await,
             };
             let (outcome, error) = match outcome {
@@ -102,7 +106,12 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     }
 
     /// Takes an operation back from wherever it stopped; `None` if it left nothing behind.
-    async fn put_back(&self, intent: &Intent, layout: &PoolLayout, now: Timestamp) -> Result<Option<Report>, Error> {
+    async fn put_back(
+        &self,
+        intent: &Intent,
+        layout: &PoolLayout,
+        now: Timestamp,
+    ) -> Result<Option<Report>, Error> {
         let root = layout.root.clone();
         let listing = self.on_zfs(move |zfs| zfs.list(&root)).await?;
         let holder = listing.datasets.iter().find(|dataset| {
@@ -139,7 +148,10 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         };
         let record: Option<InstanceRecord> = self.instances.get(changed).await?;
         let operation = &pending.intent.operation;
-        let details = self.details.load(operation).map_err(|source| self.file_error(source))?;
+        let details = self
+            .details
+            .load(operation)
+            .map_err(|source| self.file_error(source))?;
         plan_recovery(pending, pool, record.as_ref(), details, direction, now)
     }
 
@@ -151,7 +163,10 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     }
 
     /// Runs a ZFS call, which blocks, where it holds nobody up.
-    fn on_zfs<T, E, F>(&self, call: F) -> impl Future<Output = Result<T, Error>> + Send + use<T, E, Z, I, F>
+    fn on_zfs<T, E, F>(
+        &self,
+        call: F,
+    ) -> impl Future<Output = Result<T, Error>> + Send + use<T, E, Z, I, F>
     where
         F: FnOnce(&Z) -> Result<T, E> + Send + 'static,
         T: Send + 'static,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use terrarium_zfs::{Dataset, DatasetName, ErrorKind, Guid, Listing, Properties, SnapshotName, UserProperties};
+use terrarium_zfs::{
+    Dataset, DatasetName, ErrorKind, Guid, Listing, Properties, SnapshotName, UserProperties,
+};
 
 use super::Executor;
 use crate::error::Error;
@@ -22,7 +24,9 @@ const DONE: Outcome = Outcome::Done { note: None };
 const UNMOUNT_TIME: Duration = Duration::from_secs(5);
 
 fn skipped(reason: impl Into<String>) -> Result<Outcome, Error> {
-    Ok(Outcome::Skipped { reason: reason.into() })
+    Ok(Outcome::Skipped {
+        reason: reason.into(),
+    })
 }
 
 fn changed(object: impl ToString, change: impl Into<String>) -> Error {
@@ -51,11 +55,21 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 guid,
                 target,
                 properties,
-            } => self.clone_with_intent(plan, origin, *guid, target, properties).await,
+            } => {
+                self.clone_with_intent(plan, origin, *guid, target, properties)
+                    .await
+            }
             Action::WriteIntent { dataset, guid } => {
                 self.expect_guid(dataset.as_str(), *guid).await?;
-                let intent = plan.intent.as_ref().map(Intent::to_properties).unwrap_or_default();
-                let changes = intent.into_iter().map(|(key, value)| (key, Some(value))).collect();
+                let intent = plan
+                    .intent
+                    .as_ref()
+                    .map(Intent::to_properties)
+                    .unwrap_or_default();
+                let changes = intent
+                    .into_iter()
+                    .map(|(key, value)| (key, Some(value)))
+                    .collect();
                 self.set_properties(dataset.to_string(), changes).await
             }
             Action::CheckPromote { clone } => {
@@ -86,7 +100,10 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
             Action::DestroyStaged { dataset } => {
                 let (_, listing) = self.expect_ours(plan, dataset).await?;
                 if let Some(snapshot) = listing.snapshots.first() {
-                    return Err(changed(&snapshot.name, "it is there, and no clone of ours should have snapshots"));
+                    return Err(changed(
+                        &snapshot.name,
+                        "it is there, and no clone of ours should have snapshots",
+                    ));
                 }
                 self.destroy(dataset).await
             }
@@ -94,7 +111,9 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 self.expect_guid(snapshot.as_str(), *guid).await?;
                 self.destroy_snapshots(vec![snapshot.clone()]).await
             }
-            Action::DestroyDuplicates { dataset, records } => self.destroy_duplicates(plan, dataset, records).await,
+            Action::DestroyDuplicates { dataset, records } => {
+                self.destroy_duplicates(plan, dataset, records).await
+            }
             Action::RemoveHusk { dataset, guid } => self.remove_husk(dataset, *guid).await,
             Action::RemoveParent { dataset } => self.remove_parent(plan, dataset).await,
             Action::MarkUsed { snapshot, guid } => {
@@ -123,12 +142,18 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 self.instances.set_config(instance, changes).await?;
                 Ok(DONE)
             }
-            Action::AssumeDefinition { instance, record } => self.assume_definition(plan, instance, record).await,
+            Action::AssumeDefinition { instance, record } => {
+                self.assume_definition(plan, instance, record).await
+            }
             Action::RestoreDefinition { instance } => {
-                self.instances.set_definition(instance, &plan.details.definition).await?;
+                self.instances
+                    .set_definition(instance, &plan.details.definition)
+                    .await?;
                 Ok(DONE)
             }
-            Action::MakeRecord { instance, record } => self.make_record(plan, instance, record).await,
+            Action::MakeRecord { instance, record } => {
+                self.make_record(plan, instance, record).await
+            }
             Action::DropRecord {
                 instance,
                 record,
@@ -149,18 +174,27 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
             Action::CreateInstance { instance, dataset } => {
                 // LXD's clean-up after a failed creation destroys what stood there before.
                 if self.guid(dataset.as_str()).await?.is_some() {
-                    return Err(changed(dataset, "it exists now, though LXD has no such instance"));
+                    return Err(changed(
+                        dataset,
+                        "it exists now, though LXD has no such instance",
+                    ));
                 }
                 if self.instances.get(instance).await?.is_some() {
                     return Err(Error::NameTaken {
                         instance: instance.clone(),
                     });
                 }
-                self.instances.create_empty(instance, &plan.details.definition).await?;
+                self.instances
+                    .create_empty(instance, &plan.details.definition)
+                    .await?;
                 Ok(DONE)
             }
-            Action::DestroyEmpty { instance, dataset } => self.destroy_empty(plan, instance, dataset).await,
-            Action::DeleteInstance { instance, dataset } => self.delete_unfinished(plan, instance, dataset).await,
+            Action::DestroyEmpty { instance, dataset } => {
+                self.destroy_empty(plan, instance, dataset).await
+            }
+            Action::DeleteInstance { instance, dataset } => {
+                self.delete_unfinished(plan, instance, dataset).await
+            }
         }
     }
 
@@ -172,15 +206,26 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     async fn expect_guid(&self, object: &str, expected: Guid) -> Result<(), Error> {
         match self.guid(object).await? {
             Some(guid) if guid == expected => Ok(()),
-            Some(guid) => Err(changed(object, format!("its guid is {guid}, not {expected}"))),
+            Some(guid) => Err(changed(
+                object,
+                format!("its guid is {guid}, not {expected}"),
+            )),
             None => Err(changed(object, "it does not exist any more")),
         }
     }
 
     /// A dataset with all that is below it, if it carries the intent of this operation.
-    async fn expect_ours(&self, plan: &Plan, dataset: &DatasetName) -> Result<(Dataset, Listing), Error> {
+    async fn expect_ours(
+        &self,
+        plan: &Plan,
+        dataset: &DatasetName,
+    ) -> Result<(Dataset, Listing), Error> {
         let listing = self.list(dataset).await?;
-        let found = listing.datasets.iter().find(|found| found.name == *dataset).cloned();
+        let found = listing
+            .datasets
+            .iter()
+            .find(|found| found.name == *dataset)
+            .cloned();
         let found = found.ok_or_else(|| changed(dataset, "it does not exist any more"))?;
         let intent = Intent::from_properties(&found.local).map_err(|source| Error::Intent {
             holder: dataset.clone(),
@@ -189,7 +234,10 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         if intent.is_some_and(|intent| intent.operation == plan.operation) {
             Ok((found, listing))
         } else {
-            Err(changed(dataset, "it does not carry the intent of this operation"))
+            Err(changed(
+                dataset,
+                "it does not carry the intent of this operation",
+            ))
         }
     }
 
@@ -203,7 +251,8 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         object: String,
         changes: BTreeMap<String, Option<String>>,
     ) -> Result<Outcome, Error> {
-        self.on_zfs(move |zfs| zfs.set_user_properties(&object, &changes)).await?;
+        self.on_zfs(move |zfs| zfs.set_user_properties(&object, &changes))
+            .await?;
         Ok(DONE)
     }
 
@@ -220,7 +269,8 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     }
 
     async fn destroy_snapshots(&self, snapshots: Vec<SnapshotName>) -> Result<Outcome, Error> {
-        self.on_zfs(move |zfs| zfs.destroy_snapshots(&snapshots)).await?;
+        self.on_zfs(move |zfs| zfs.destroy_snapshots(&snapshots))
+            .await?;
         Ok(DONE)
     }
 
@@ -245,12 +295,15 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     async fn make_parents(&self, datasets: &[DatasetName]) -> Result<Outcome, Error> {
         let mut properties = Properties::new();
         for (name, value) in [("canmount", "off"), ("mountpoint", "none")] {
-            properties.set(name, value).map_err(terrarium_zfs::Error::from)?;
+            properties
+                .set(name, value)
+                .map_err(terrarium_zfs::Error::from)?;
         }
         for dataset in datasets {
             if self.guid(dataset.as_str()).await?.is_none() {
                 let (dataset, properties) = (dataset.clone(), properties.clone());
-                self.on_zfs(move |zfs| zfs.create(&dataset, &properties)).await?;
+                self.on_zfs(move |zfs| zfs.create(&dataset, &properties))
+                    .await?;
             }
         }
         Ok(DONE)
@@ -272,17 +325,29 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 refused.push(format!("{name}={value}"));
             }
         }
-        for (name, value) in plan.intent.as_ref().map(Intent::to_properties).unwrap_or_default() {
-            properties.set(&name, &value).map_err(terrarium_zfs::Error::from)?;
+        for (name, value) in plan
+            .intent
+            .as_ref()
+            .map(Intent::to_properties)
+            .unwrap_or_default()
+        {
+            properties
+                .set(&name, &value)
+                .map_err(terrarium_zfs::Error::from)?;
         }
         let (target, origin) = (target.clone(), origin.clone());
-        self.on_zfs(move |zfs| zfs.clone_snapshot(&target, &origin, &properties)).await?;
-        let note = (!refused.is_empty()).then(|| format!("not carried over: {}", refused.join(", ")));
+        self.on_zfs(move |zfs| zfs.clone_snapshot(&target, &origin, &properties))
+            .await?;
+        let note =
+            (!refused.is_empty()).then(|| format!("not carried over: {}", refused.join(", ")));
         Ok(Outcome::Done { note })
     }
 
     /// Takes all; those that cannot be taken do not stop the others.
-    async fn snapshot(&self, snapshots: &[(SnapshotName, UserProperties)]) -> Result<Outcome, Error> {
+    async fn snapshot(
+        &self,
+        snapshots: &[(SnapshotName, UserProperties)],
+    ) -> Result<Outcome, Error> {
         let all = snapshots.to_vec();
         let Err(error) = self.on_zfs(move |zfs| zfs.snapshot(&all)).await else {
             return Ok(DONE);
@@ -290,14 +355,26 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         let Error::ZfsBatch(batch) = error else {
             return Err(error);
         };
-        let failed = |name: &SnapshotName| batch.failures.iter().any(|(object, _)| object == name.as_str());
-        let others: Vec<_> = snapshots.iter().filter(|(name, _)| !failed(name)).cloned().collect();
+        let failed = |name: &SnapshotName| {
+            batch
+                .failures
+                .iter()
+                .any(|(object, _)| object == name.as_str())
+        };
+        let others: Vec<_> = snapshots
+            .iter()
+            .filter(|(name, _)| !failed(name))
+            .cloned()
+            .collect();
         if others.is_empty() || others.len() == snapshots.len() {
             return Err(Error::ZfsBatch(batch));
         }
         let taken = others.len();
         self.on_zfs(move |zfs| zfs.snapshot(&others)).await?;
-        Err(Error::PartlyTaken { taken, source: batch })
+        Err(Error::PartlyTaken {
+            taken,
+            source: batch,
+        })
     }
 
     async fn remove_husk(&self, dataset: &DatasetName, guid: Guid) -> Result<Outcome, Error> {
@@ -318,7 +395,10 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     }
 
     async fn remove_parent(&self, plan: &Plan, dataset: &DatasetName) -> Result<Outcome, Error> {
-        let ours = plan.layout.as_ref().is_some_and(|layout| layout.is_ours(dataset));
+        let ours = plan
+            .layout
+            .as_ref()
+            .is_some_and(|layout| layout.is_ours(dataset));
         if !ours || self.guid(dataset.as_str()).await?.is_none() {
             return skipped("it is not there");
         }
@@ -327,7 +407,9 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
             return skipped("it is not empty");
         }
         match self.destroy(dataset).await {
-            Err(Error::Zfs(error)) if matches!(error.kind(), ErrorKind::HasChildren | ErrorKind::Busy) => {
+            Err(Error::Zfs(error))
+                if matches!(error.kind(), ErrorKind::HasChildren | ErrorKind::Busy) =>
+            {
                 skipped("it is not empty")
             }
             outcome => outcome,
@@ -348,7 +430,10 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 return Ok(clone.createtxg);
             }
         }
-        Err(changed("the clone of this operation", "it does not exist any more"))
+        Err(changed(
+            "the clone of this operation",
+            "it does not exist any more",
+        ))
     }
 
     async fn destroy_duplicates(
@@ -367,26 +452,58 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
             lxd_record_name(&snapshot.name).is_some_and(of_a_record) && snapshot.createtxg > began
         };
         let duplicates: Vec<_> = listing.snapshots.iter().filter(is_duplicate).collect();
-        self.destroy_snapshots(duplicates.iter().map(|snapshot| snapshot.name.clone()).collect())
-            .await
+        self.destroy_snapshots(
+            duplicates
+                .iter()
+                .map(|snapshot| snapshot.name.clone())
+                .collect(),
+        )
+        .await
     }
 
-    async fn assume_definition(&self, plan: &Plan, instance: &InstanceRef, record: &str) -> Result<Outcome, Error> {
-        let saved = plan.details.records_to_make.iter().find(|saved| saved.name == record);
+    async fn assume_definition(
+        &self,
+        plan: &Plan,
+        instance: &InstanceRef,
+        record: &str,
+    ) -> Result<Outcome, Error> {
+        let saved = plan
+            .details
+            .records_to_make
+            .iter()
+            .find(|saved| saved.name == record);
         let Some(saved) = saved else {
             return skipped("its definition was not saved");
         };
         // A definition that LXD does not take any more costs the record's config, never the restore.
-        match self.instances.set_definition(instance, &saved.definition).await {
+        match self
+            .instances
+            .set_definition(instance, &saved.definition)
+            .await
+        {
             Ok(()) => Ok(DONE),
-            Err(error) => skipped(format!("{}; the record gets today's config", with_causes(&error))),
+            Err(error) => skipped(format!(
+                "{}; the record gets today's config",
+                with_causes(&error)
+            )),
         }
     }
 
-    async fn make_record(&self, plan: &Plan, instance: &InstanceRef, record: &str) -> Result<Outcome, Error> {
-        let saved = plan.details.records_to_make.iter().find(|saved| saved.name == record);
+    async fn make_record(
+        &self,
+        plan: &Plan,
+        instance: &InstanceRef,
+        record: &str,
+    ) -> Result<Outcome, Error> {
+        let saved = plan
+            .details
+            .records_to_make
+            .iter()
+            .find(|saved| saved.name == record);
         let expires = saved.and_then(|saved| saved.expires);
-        self.instances.create_snapshot(instance, record, expires).await?;
+        self.instances
+            .create_snapshot(instance, record, expires)
+            .await?;
         Ok(DONE)
     }
 
@@ -399,7 +516,8 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     ) -> Result<Outcome, Error> {
         let began = self.began(plan).await?;
         let listing = self.list(dataset).await?;
-        let made = |snapshot: &&terrarium_zfs::Snapshot| lxd_record_name(&snapshot.name) == Some(record);
+        let made =
+            |snapshot: &&terrarium_zfs::Snapshot| lxd_record_name(&snapshot.name) == Some(record);
         let made = listing.snapshots.iter().find(made);
         if made.is_some_and(|made| made.createtxg <= began) {
             return skipped("the snapshot is older than this operation");
@@ -415,7 +533,8 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
 
     async fn expect_mark(&self, plan: &Plan, instance: &InstanceRef) -> Result<bool, Error> {
         let record = self.instances.get(instance).await?;
-        let record = record.ok_or_else(|| changed(format!("instance {instance}"), "it does not exist any more"))?;
+        let record = record
+            .ok_or_else(|| changed(format!("instance {instance}"), "it does not exist any more"))?;
         let mark = record.definition.config.get(property::LXD_OPERATION);
         Ok(mark.is_some_and(|mark| *mark == plan.operation.as_str()))
     }
@@ -427,15 +546,25 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         dataset: &DatasetName,
     ) -> Result<Outcome, Error> {
         if !self.expect_mark(plan, instance).await? {
-            return Err(changed(format!("instance {instance}"), "it is not the one that this operation made"));
+            return Err(changed(
+                format!("instance {instance}"),
+                "it is not the one that this operation made",
+            ));
         }
         let began = self.began(plan).await?;
         let listing = self.list(dataset).await?;
         match listing.datasets.as_slice() {
-            [empty] if listing.snapshots.is_empty() && empty.origin.is_none() && empty.createtxg > began => {
+            [empty]
+                if listing.snapshots.is_empty()
+                    && empty.origin.is_none()
+                    && empty.createtxg > began =>
+            {
                 self.destroy(dataset).await
             }
-            _ => Err(changed(dataset, "it is not the empty one that LXD made for this operation")),
+            _ => Err(changed(
+                dataset,
+                "it is not the empty one that LXD made for this operation",
+            )),
         }
     }
 
@@ -449,7 +578,8 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         if self.guid(dataset.as_str()).await?.is_some() {
             let listing = self.list(dataset).await?;
             let nothing_lost = listing.datasets.len() == 1 && listing.snapshots.is_empty();
-            let ours = self.expect_ours(plan, dataset).await.is_ok() || self.expect_mark(plan, instance).await?;
+            let ours = self.expect_ours(plan, dataset).await.is_ok()
+                || self.expect_mark(plan, instance).await?;
             if !nothing_lost || !ours {
                 return Err(changed(dataset, "it is not as this operation left it"));
             }

@@ -50,8 +50,15 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
         });
     }
     let layout = &covered.layout;
-    let dataset = layout.instance(&request.new).map_err(terrarium_zfs::Error::from)?;
-    let exists = |pool: &crate::inventory::Pool| pool.listing.datasets.iter().any(|other| other.name == dataset);
+    let dataset = layout
+        .instance(&request.new)
+        .map_err(terrarium_zfs::Error::from)?;
+    let exists = |pool: &crate::inventory::Pool| {
+        pool.listing
+            .datasets
+            .iter()
+            .any(|other| other.name == dataset)
+    };
     if inventory.pool(layout).is_some_and(exists) {
         return Err(Error::Changed {
             object: dataset.to_string(),
@@ -68,9 +75,10 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
     }
 
     let (mut definition, removals) = strip_identity(record, &request.profiles, &request.identity);
-    definition
-        .config
-        .insert(property::LXD_OPERATION.to_owned(), request.operation.to_string());
+    definition.config.insert(
+        property::LXD_OPERATION.to_owned(),
+        request.operation.to_string(),
+    );
     // A copy that is taken back has to be deleted: the protection is set when it is complete.
     let protection = definition.config.remove(property::LXD_PROTECTION);
     let mut notices = Vec::new();
@@ -84,9 +92,14 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
         ));
     }
 
+    if let Some(idmap) = &idmap {
+        // From the first moment: with another map, a start would shift the files once more.
+        definition
+            .config
+            .insert(property::LXD_IDMAP.to_owned(), idmap.clone());
+    }
     let staged = layout
         .staging(&request.operation)
-        .and_then(|parent| parent.child(&request.new.volume_name()))
         .map_err(terrarium_zfs::Error::from)?;
     let intent = Intent {
         version: Intent::VERSION,
@@ -145,9 +158,6 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
         "to where LXD looks for it",
     );
     finish_steps(&mut steps, &intent, true);
-    if let Some(parent) = staged.parent() {
-        steps.then(Action::RemoveParent { dataset: parent }, "the clone has left it");
-    }
     steps.then(
         Action::MarkUsed {
             snapshot: point.snapshot.clone(),
@@ -155,12 +165,20 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
         },
         "so that people see which points are of use",
     );
-    steps.then(Action::ClearIntent { dataset }, "the new instance is complete");
+    steps.then(
+        Action::ClearIntent { dataset },
+        "the new instance is complete",
+    );
 
     Ok(Plan {
         operation: request.operation.clone(),
         purpose: Purpose::Request,
-        title: format!("restore {} of {} as {}", point.name(), request.instance, request.new),
+        title: format!(
+            "restore {} of {} as {}",
+            point.name(),
+            request.instance,
+            request.new
+        ),
         made_at: inventory.observed_at,
         steps: steps.0,
         notices,
@@ -177,7 +195,9 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
 /// Makes the instance LXD's own, in the first run and in a recovery: `marked` says whether it still bears the
 /// mark of the operation.
 pub(super) fn finish_steps(steps: &mut Steps, intent: &Intent, marked: bool) {
-    let Goal::AsNew(goal) = &intent.goal else { return };
+    let Goal::AsNew(goal) = &intent.goal else {
+        return;
+    };
     if marked {
         let mut changes = BTreeMap::from([
             (property::LXD_IDMAP.to_owned(), intent.idmap.clone()),
@@ -186,7 +206,10 @@ pub(super) fn finish_steps(steps: &mut Steps, intent: &Intent, marked: bool) {
             (property::LXD_TEMPLATE.to_owned(), Some("copy".to_owned())),
         ]);
         if let Some(protection) = &goal.protection {
-            changes.insert(property::LXD_PROTECTION.to_owned(), Some(protection.clone()));
+            changes.insert(
+                property::LXD_PROTECTION.to_owned(),
+                Some(protection.clone()),
+            );
         }
         steps.then(
             Action::SetConfig {

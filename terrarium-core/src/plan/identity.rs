@@ -100,7 +100,8 @@ pub(super) fn strip_identity(
             }
             // A device of type `none` hides the profile's device of that name.
             Kept::Not => {
-                copy.devices.insert(name, Device::from([("type".to_owned(), "none".to_owned())]));
+                copy.devices
+                    .insert(name, Device::from([("type".to_owned(), "none".to_owned())]));
             }
         }
     }
@@ -113,7 +114,12 @@ enum Kept {
     Not,
 }
 
-fn without_identity(name: &str, device: &Device, policy: &IdentityPolicy, removals: &mut Vec<Removal>) -> Kept {
+fn without_identity(
+    name: &str,
+    device: &Device,
+    policy: &IdentityPolicy,
+    removals: &mut Vec<Removal>,
+) -> Kept {
     let value = |key: &str| device.get(key).map(String::as_str).unwrap_or_default();
     let mut removed = |what: String, why: &str| {
         removals.push(Removal {
@@ -123,20 +129,33 @@ fn without_identity(name: &str, device: &Device, policy: &IdentityPolicy, remova
     };
     match value("type") {
         "nic" if matches!(value("nictype"), "physical" | "sriov") => {
-            removed(format!("device {name}"), "the source holds that network interface");
+            removed(
+                format!("device {name}"),
+                "the source holds that network interface",
+            );
             Kept::Not
         }
         "nic" => {
             let mut changed = device.clone();
             for key in NIC_IDENTITY {
                 if changed.remove(key).is_some() {
-                    removed(format!("device {name}: {key}"), "the source has that address");
+                    removed(
+                        format!("device {name}: {key}"),
+                        "the source has that address",
+                    );
                 }
             }
-            if changed == *device { Kept::AsItIs } else { Kept::Changed(changed) }
+            if changed == *device {
+                Kept::AsItIs
+            } else {
+                Kept::Changed(changed)
+            }
         }
         "proxy" if !matches!(value("bind"), "instance" | "guest" | "container") => {
-            removed(format!("device {name}"), "the source listens on that address of the host");
+            removed(
+                format!("device {name}"),
+                "the source listens on that address of the host",
+            );
             Kept::Not
         }
         "disk" if value("path") != "/" && device.contains_key("source") => {
@@ -160,8 +179,14 @@ fn dissolve_labelled_profiles(
     policy: &IdentityPolicy,
     removals: &mut Vec<Removal>,
 ) {
-    let is_labelled = |profile: &&Profile| profile.config.keys().any(|key| is_routing_label(key, policy));
-    let Some(first) = applied(&copy.profiles, profiles).position(|profile| is_labelled(&profile)) else {
+    let is_labelled = |profile: &&Profile| {
+        profile
+            .config
+            .keys()
+            .any(|key| is_routing_label(key, policy))
+    };
+    let Some(first) = applied(&copy.profiles, profiles).position(|profile| is_labelled(&profile))
+    else {
         return;
     };
     // Whatever applies after the first labelled profile must go on applying after it.
@@ -185,13 +210,19 @@ fn dissolve_labelled_profiles(
     devices.append(&mut copy.devices);
     copy.config = config;
     copy.devices = devices;
-    let dissolved: Vec<&str> = dissolved.iter().map(|profile| profile.name.as_str()).collect();
-    copy.profiles.retain(|name| !dissolved.contains(&name.as_str()));
+    let dissolved: Vec<&str> = dissolved
+        .iter()
+        .map(|profile| profile.name.as_str())
+        .collect();
+    copy.profiles
+        .retain(|name| !dissolved.contains(&name.as_str()));
 }
 
 /// The profiles of these names, in the order they apply.
 fn applied<'a>(names: &'a [String], profiles: &'a [Profile]) -> impl Iterator<Item = &'a Profile> {
-    names.iter().filter_map(move |name| profiles.iter().find(|profile| profile.name == *name))
+    names
+        .iter()
+        .filter_map(move |name| profiles.iter().find(|profile| profile.name == *name))
 }
 
 fn in_a_profile(device: &str, names: &[String], profiles: &[Profile]) -> bool {
@@ -199,10 +230,13 @@ fn in_a_profile(device: &str, names: &[String], profiles: &[Profile]) -> bool {
 }
 
 fn is_routing_label(key: &str, policy: &IdentityPolicy) -> bool {
-    policy.routing_labels.iter().any(|pattern| match pattern.strip_suffix('*') {
-        Some(start) => key.starts_with(start),
-        None => key == pattern,
-    })
+    policy
+        .routing_labels
+        .iter()
+        .any(|pattern| match pattern.strip_suffix('*') {
+            Some(start) => key.starts_with(start),
+            None => key == pattern,
+        })
 }
 
 #[cfg(test)]
@@ -211,17 +245,27 @@ mod tests {
     use crate::instances::{InstanceKind, InstanceState};
 
     fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
-    fn source(config: &[(&str, &str)], devices: &[(&str, Device)], profiles: &[&str]) -> InstanceRecord {
+    fn source(
+        config: &[(&str, &str)],
+        devices: &[(&str, Device)],
+        profiles: &[&str],
+    ) -> InstanceRecord {
         InstanceRecord {
             id: "web".parse().unwrap(),
             kind: InstanceKind::Container,
             state: InstanceState::Running,
             definition: Definition {
                 config: map(config),
-                devices: devices.iter().map(|(name, device)| ((*name).to_owned(), device.clone())).collect(),
+                devices: devices
+                    .iter()
+                    .map(|(name, device)| ((*name).to_owned(), device.clone()))
+                    .collect(),
                 profiles: profiles.iter().map(|name| (*name).to_owned()).collect(),
                 ..Definition::default()
             },
@@ -235,12 +279,18 @@ mod tests {
         Profile {
             name: name.to_owned(),
             config: map(config),
-            devices: devices.iter().map(|(name, device)| ((*name).to_owned(), device.clone())).collect(),
+            devices: devices
+                .iter()
+                .map(|(name, device)| ((*name).to_owned(), device.clone()))
+                .collect(),
         }
     }
 
     fn whats(removals: &[Removal]) -> Vec<&str> {
-        removals.iter().map(|removal| removal.what.as_str()).collect()
+        removals
+            .iter()
+            .map(|removal| removal.what.as_str())
+            .collect()
     }
 
     #[test]
@@ -261,32 +311,60 @@ mod tests {
         );
         let (copy, removals) = strip_identity(&source, &[], &IdentityPolicy::default());
         let kept: Vec<_> = copy.config.keys().map(String::as_str).collect();
-        assert_eq!(kept, ["limits.memory", "user.owner", "user.proxyfoo", "volatile.base_image"]);
+        assert_eq!(
+            kept,
+            [
+                "limits.memory",
+                "user.owner",
+                "user.proxyfoo",
+                "volatile.base_image"
+            ]
+        );
         assert_eq!(
             whats(&removals),
-            ["user.proxy", "user.proxy.2", "volatile.eth0.hwaddr", "volatile.uuid"]
+            [
+                "user.proxy",
+                "user.proxy.2",
+                "volatile.eth0.hwaddr",
+                "volatile.uuid"
+            ]
         );
         assert_eq!(copy.profiles, ["default"]);
     }
 
     #[test]
     fn static_addresses_go_wherever_the_network_device_is_defined() {
-        let nic = map(&[("type", "nic"), ("network", "br0"), ("ipv4.address", "10.0.0.5"), ("hwaddr", "aa:bb")]);
+        let nic = map(&[
+            ("type", "nic"),
+            ("network", "br0"),
+            ("ipv4.address", "10.0.0.5"),
+            ("hwaddr", "aa:bb"),
+        ]);
         let stripped = map(&[("type", "nic"), ("network", "br0")]);
         let own = source(&[], &[("eth0", nic.clone())], &[]);
         let (copy, removals) = strip_identity(&own, &[], &IdentityPolicy::default());
         assert_eq!(copy.devices["eth0"], stripped);
-        assert_eq!(whats(&removals), ["device eth0: hwaddr", "device eth0: ipv4.address"]);
+        assert_eq!(
+            whats(&removals),
+            ["device eth0: hwaddr", "device eth0: ipv4.address"]
+        );
 
         let shared = source(&[], &[], &["net"]);
         let profiles = [profile("net", &[], &[("eth0", nic)])];
         let (copy, _) = strip_identity(&shared, &profiles, &IdentityPolicy::default());
-        assert_eq!(copy.devices["eth0"], stripped, "the copy overrides the profile's device");
+        assert_eq!(
+            copy.devices["eth0"], stripped,
+            "the copy overrides the profile's device"
+        );
     }
 
     #[test]
     fn a_proxy_that_listens_on_the_host_goes_and_one_inside_the_instance_stays() {
-        let host = map(&[("type", "proxy"), ("listen", "tcp:0.0.0.0:80"), ("connect", "tcp:127.0.0.1:80")]);
+        let host = map(&[
+            ("type", "proxy"),
+            ("listen", "tcp:0.0.0.0:80"),
+            ("connect", "tcp:127.0.0.1:80"),
+        ]);
         let mut inside = host.clone();
         inside.insert("bind".to_owned(), "instance".to_owned());
         let source = source(&[], &[("p1", host), ("p2", inside)], &[]);
@@ -298,13 +376,26 @@ mod tests {
     #[test]
     fn disks_other_than_the_root_go_or_become_read_only() {
         let root = map(&[("type", "disk"), ("path", "/"), ("pool", "default")]);
-        let data = map(&[("type", "disk"), ("path", "/data"), ("pool", "default"), ("source", "vol")]);
-        let source = source(&[], &[("root", root.clone()), ("data", data.clone())], &["disks"]);
+        let data = map(&[
+            ("type", "disk"),
+            ("path", "/data"),
+            ("pool", "default"),
+            ("source", "vol"),
+        ]);
+        let source = source(
+            &[],
+            &[("root", root.clone()), ("data", data.clone())],
+            &["disks"],
+        );
         let profiles = [profile("disks", &[], &[("data", data)])];
 
         let (copy, removals) = strip_identity(&source, &profiles, &IdentityPolicy::default());
         assert_eq!(copy.devices["root"], root);
-        assert_eq!(copy.devices["data"], map(&[("type", "none")]), "the profile's disk is hidden");
+        assert_eq!(
+            copy.devices["data"],
+            map(&[("type", "none")]),
+            "the profile's disk is hidden"
+        );
         assert_eq!(whats(&removals), ["device data"]);
 
         let policy = IdentityPolicy {
@@ -320,12 +411,23 @@ mod tests {
         let source = source(&[("limits.cpu", "4")], &[], &["base", "public", "last"]);
         let profiles = [
             profile("base", &[("limits.memory", "1GiB")], &[]),
-            profile("public", &[("user.proxy", "https://app.example"), ("limits.cpu", "2"), ("a", "public")], &[]),
+            profile(
+                "public",
+                &[
+                    ("user.proxy", "https://app.example"),
+                    ("limits.cpu", "2"),
+                    ("a", "public"),
+                ],
+                &[],
+            ),
             profile("last", &[("a", "last")], &[]),
         ];
         let (copy, removals) = strip_identity(&source, &profiles, &IdentityPolicy::default());
         assert_eq!(copy.profiles, ["base"]);
         assert_eq!(copy.config, map(&[("limits.cpu", "4"), ("a", "last")]));
-        assert_eq!(whats(&removals), ["profile public", "profile last", "user.proxy"]);
+        assert_eq!(
+            whats(&removals),
+            ["profile public", "profile last", "user.proxy"]
+        );
     }
 }

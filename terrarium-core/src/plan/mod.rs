@@ -364,37 +364,62 @@ impl fmt::Display for Action {
             Action::WriteIntent { dataset, .. } => write!(f, "write the intent on {dataset}"),
             Action::CheckPromote { clone } => write!(f, "check that {clone} can be promoted"),
             Action::Promote { clone } => write!(f, "promote {clone}"),
-            Action::CheckUnmounted { dataset } => write!(f, "check that nobody has {dataset} mounted"),
+            Action::CheckUnmounted { dataset } => {
+                write!(f, "check that nobody has {dataset} mounted")
+            }
             Action::Stop { instance, how } => match how {
                 Stop::Graceful(limit) => write!(f, "stop {instance}, within {}s", limit.as_secs()),
-                Stop::ThenForce(limit) => write!(f, "stop {instance}, by force after {}s", limit.as_secs()),
+                Stop::ThenForce(limit) => {
+                    write!(f, "stop {instance}, by force after {}s", limit.as_secs())
+                }
             },
             Action::Start { instance } => write!(f, "start {instance}"),
             Action::AssumeDefinition { instance, record } => {
-                write!(f, "give {instance} the definition of LXD's snapshot {record}")
+                write!(
+                    f,
+                    "give {instance} the definition of LXD's snapshot {record}"
+                )
             }
-            Action::RestoreDefinition { instance } => write!(f, "give {instance} its own definition back"),
-            Action::MakeRecord { instance, record } => write!(f, "have LXD record {instance}/{record}"),
-            Action::DropRecord { instance, record, .. } => write!(f, "have LXD forget {instance}/{record}"),
-            Action::UnmakeRecord { instance, record, .. } => write!(f, "have LXD delete its new {instance}/{record}"),
+            Action::RestoreDefinition { instance } => {
+                write!(f, "give {instance} its own definition back")
+            }
+            Action::MakeRecord { instance, record } => {
+                write!(f, "have LXD record {instance}/{record}")
+            }
+            Action::DropRecord {
+                instance, record, ..
+            } => write!(f, "have LXD forget {instance}/{record}"),
+            Action::UnmakeRecord {
+                instance, record, ..
+            } => write!(f, "have LXD delete its new {instance}/{record}"),
             Action::Snapshot { snapshots } => match snapshots.as_slice() {
                 [(only, _)] => write!(f, "take {only}"),
                 several => write!(f, "take {} snapshots at one moment", several.len()),
             },
-            Action::Rename { from, to, .. } | Action::RenameStaged { from, to } => write!(f, "rename {from} to {to}"),
+            Action::Rename { from, to, .. } | Action::RenameStaged { from, to } => {
+                write!(f, "rename {from} to {to}")
+            }
             Action::Rollback { to, .. } => write!(f, "roll back to {to}, destroying what is newer"),
             Action::CreateInstance { instance, .. } => write!(f, "create instance {instance}"),
-            Action::DeleteInstance { instance, .. } => write!(f, "delete the unfinished instance {instance}"),
+            Action::DeleteInstance { instance, .. } => {
+                write!(f, "delete the unfinished instance {instance}")
+            }
             Action::DestroyEmpty { dataset, .. } => write!(f, "destroy the empty {dataset}"),
             Action::SetConfig { instance, changes } => {
                 let keys: Vec<_> = changes.keys().map(String::as_str).collect();
                 write!(f, "set {} of {instance}", keys.join(", "))
             }
-            Action::DestroyDuplicates { dataset, .. } => write!(f, "destroy what was made on {dataset} for LXD's records"),
+            Action::DestroyDuplicates { dataset, .. } => {
+                write!(f, "destroy what was made on {dataset} for LXD's records")
+            }
             Action::MarkUsed { snapshot, .. } => write!(f, "note that {snapshot} was used"),
-            Action::RemoveHusk { dataset, .. } => write!(f, "destroy {dataset} if it holds nothing any more"),
+            Action::RemoveHusk { dataset, .. } => {
+                write!(f, "destroy {dataset} if it holds nothing any more")
+            }
             Action::DestroyStaged { dataset } => write!(f, "destroy the clone {dataset}"),
-            Action::DestroySafety { snapshot, .. } => write!(f, "destroy the safety snapshot {snapshot}"),
+            Action::DestroySafety { snapshot, .. } => {
+                write!(f, "destroy the safety snapshot {snapshot}")
+            }
             Action::RemoveParent { dataset } => write!(f, "destroy {dataset} if it is empty"),
             Action::ClearIntent { dataset } => write!(f, "remove the intent from {dataset}"),
             Action::RemoveDetails => write!(f, "remove LXD's saved definitions"),
@@ -454,7 +479,9 @@ fn carried_properties(local: &BTreeMap<String, String>, lineage: bool) -> BTreeM
     local
         .iter()
         .filter(|(key, _)| !OF_THE_ORIGIN.contains(&key.as_str()))
-        .filter(|(key, _)| !key.starts_with("terrarium:") || (lineage && *key == "terrarium:lineage"))
+        .filter(|(key, _)| {
+            !key.starts_with("terrarium:") || (lineage && *key == "terrarium:lineage")
+        })
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }

@@ -58,8 +58,13 @@ pub fn plan_recovery(
     };
     let what = match &intent.goal {
         Goal::AsNew(goal) => format!("the restore of {} as {}", intent.instance, goal.new),
-        Goal::Rewind(goal) if goal.undo => format!("the undo of {} to {}", intent.instance, intent.target.name),
-        _ => format!("the restore of {} to {}", intent.instance, intent.target.name),
+        Goal::Rewind(goal) if goal.undo => {
+            format!("the undo of {} to {}", intent.instance, intent.target.name)
+        }
+        _ => format!(
+            "the restore of {} to {}",
+            intent.instance, intent.target.name
+        ),
     };
     let (purpose, title) = if forward {
         (Purpose::Finish, format!("finish {what}"))
@@ -97,7 +102,8 @@ impl Scene<'_> {
     }
 
     fn is_running(&self) -> bool {
-        self.record.is_some_and(|record| record.state != InstanceState::Stopped)
+        self.record
+            .is_some_and(|record| record.state != InstanceState::Stopped)
     }
 
     fn idmap_now(&self) -> Option<&String> {
@@ -114,11 +120,21 @@ impl Scene<'_> {
     }
 
     fn has_record(&self, name: &str) -> bool {
-        let known = |record: &InstanceRecord| record.snapshots.iter().any(|snapshot| snapshot.name == name);
+        let known = |record: &InstanceRecord| {
+            record
+                .snapshots
+                .iter()
+                .any(|snapshot| snapshot.name == name)
+        };
         self.record.is_some_and(known)
     }
 
-    fn rewind(&self, steps: &mut Steps, goal: &RewindGoal, direction: Direction) -> Result<bool, Error> {
+    fn rewind(
+        &self,
+        steps: &mut Steps,
+        goal: &RewindGoal,
+        direction: Direction,
+    ) -> Result<bool, Error> {
         let holder = &self.pending.holder;
         let missing = |object: String| Error::Changed {
             object,
@@ -129,7 +145,12 @@ impl Scene<'_> {
             .ok_or_else(|| missing(holder.to_string()))?;
         let before = self
             .dataset(|dataset| dataset.guid == goal.live_guid)
-            .ok_or_else(|| missing(format!("the dataset with guid {} of {}", goal.live_guid, goal.live)))?;
+            .ok_or_else(|| {
+                missing(format!(
+                    "the dataset with guid {} of {}",
+                    goal.live_guid, goal.live
+                ))
+            })?;
         if direction == Direction::Nearest && *holder == goal.live {
             self.rewind_on(steps, goal, staged);
             Ok(true)
@@ -143,9 +164,14 @@ impl Scene<'_> {
         let intent = self.intent();
         let in_chain = |name: &str| {
             let same = |dataset: &&Dataset| dataset.name.as_str() == name;
-            self.dataset(same).is_some_and(|dataset| goal.chain.iter().any(|link| link.guid == dataset.guid))
+            self.dataset(same)
+                .is_some_and(|dataset| goal.chain.iter().any(|link| link.guid == dataset.guid))
         };
-        if staged.origin.as_ref().is_some_and(|origin| in_chain(origin.dataset_str())) {
+        if staged
+            .origin
+            .as_ref()
+            .is_some_and(|origin| in_chain(origin.dataset_str()))
+        {
             steps.then(
                 Action::Promote {
                     clone: goal.live.clone(),
@@ -174,7 +200,13 @@ impl Scene<'_> {
         rewind::finish_steps(steps, intent, &goal, &self.pending.layout);
     }
 
-    fn rewind_back(&self, steps: &mut Steps, goal: &RewindGoal, staged: &Dataset, before: &Dataset) {
+    fn rewind_back(
+        &self,
+        steps: &mut Steps,
+        goal: &RewindGoal,
+        staged: &Dataset,
+        before: &Dataset,
+    ) {
         let intent = self.intent();
         let layout = &self.pending.layout;
         let instance = || intent.instance.clone();
@@ -257,24 +289,39 @@ impl Scene<'_> {
             }
         }
         if goal.was_running && (!self.is_running() || swapped) {
-            steps.then(Action::Start { instance: instance() }, "it ran before");
+            steps.then(
+                Action::Start {
+                    instance: instance(),
+                },
+                "it ran before",
+            );
         }
+        if let Some(parent) = goal.aside.parent() {
+            steps.then(
+                Action::RemoveParent { dataset: parent },
+                "nothing is left in it",
+            );
+        }
+        steps.then(Action::RemoveDetails, "there is nothing left to undo");
         steps.then(
             Action::DestroyStaged { dataset: clone },
             "everything is as before; the intent goes with it",
         );
-        for parent in [goal.staged.parent(), goal.aside.parent()].into_iter().flatten() {
-            steps.then(Action::RemoveParent { dataset: parent }, "nothing is left in it");
-        }
-        steps.then(Action::RemoveDetails, "there is nothing left to undo");
     }
 
     /// Takes back the snapshots that LXD was asked for; they are younger than the clone.
-    fn unmake_records(&self, steps: &mut Steps, goal: &RewindGoal, staged: &Dataset, before: &Dataset) {
+    fn unmake_records(
+        &self,
+        steps: &mut Steps,
+        goal: &RewindGoal,
+        staged: &Dataset,
+        before: &Dataset,
+    ) {
         let intent = self.intent();
         for name in &goal.records_to_make {
             let made = self.snapshots(&before.name).any(|snapshot| {
-                lxd_record_name(&snapshot.name) == Some(name) && snapshot.createtxg > staged.createtxg
+                lxd_record_name(&snapshot.name) == Some(name)
+                    && snapshot.createtxg > staged.createtxg
             });
             if made || self.has_record(name) {
                 steps.then(
@@ -290,7 +337,10 @@ impl Scene<'_> {
         let differs = |record: &InstanceRecord| {
             record.definition.without_volatile() != self.details.definition.without_volatile()
         };
-        if !goal.records_to_make.is_empty() && self.details != Details::default() && self.record.is_some_and(differs) {
+        if !goal.records_to_make.is_empty()
+            && self.details != Details::default()
+            && self.record.is_some_and(differs)
+        {
             steps.then(
                 Action::RestoreDefinition {
                     instance: intent.instance.clone(),
@@ -302,7 +352,9 @@ impl Scene<'_> {
 
     fn rollback(&self, steps: &mut Steps, goal: &RollbackGoal) -> bool {
         let intent = self.intent();
-        let newest = self.snapshots(&goal.live).max_by_key(|snapshot| snapshot.createtxg);
+        let newest = self
+            .snapshots(&goal.live)
+            .max_by_key(|snapshot| snapshot.createtxg);
         let done = newest.is_some_and(|newest| newest.guid == intent.target.guid);
         if done {
             let mut goal = goal.clone();
@@ -334,7 +386,9 @@ impl Scene<'_> {
 
     fn as_new(&self, steps: &mut Steps, goal: &AsNewGoal, direction: Direction) -> bool {
         let intent = self.intent();
-        let mark = self.record.and_then(|record| record.definition.config.get(property::LXD_OPERATION));
+        let mark = self
+            .record
+            .and_then(|record| record.definition.config.get(property::LXD_OPERATION));
         let marked = mark.is_some_and(|mark| *mark == intent.operation.as_str());
         let placed = self.pending.holder == goal.dataset;
         let has_history = self.snapshots(&self.pending.holder).next().is_some();
@@ -342,9 +396,6 @@ impl Scene<'_> {
             let mut intent = intent.clone();
             intent.start &= !self.is_running();
             as_new::finish_steps(steps, &intent, marked);
-            if let Some(parent) = goal.staged.parent() {
-                steps.then(Action::RemoveParent { dataset: parent }, "the clone has left it");
-            }
             steps.then(
                 Action::ClearIntent {
                     dataset: goal.dataset.clone(),
@@ -369,9 +420,6 @@ impl Scene<'_> {
                 },
                 "everything is as before; the intent goes with it",
             );
-        }
-        if let Some(parent) = goal.staged.parent() {
-            steps.then(Action::RemoveParent { dataset: parent }, "nothing is left in it");
         }
         false
     }

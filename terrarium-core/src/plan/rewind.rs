@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use terrarium_zfs::{DatasetName, Guid};
+use terrarium_zfs::Guid;
 
 use super::snapshot::{describe, unused_name};
 use super::{Action, Notice, Plan, Purpose, Steps, carried_properties, parents};
@@ -44,10 +44,13 @@ pub struct RewindRequest {
 
 /// The safety snapshot of the last rewind that can be undone.
 pub fn last_rewind(covered: &Covered) -> Option<&RestorePoint> {
-    covered.points.iter().rfind(|point| match (&point.kind, &point.place) {
-        (Kind::Safety(by), Place::Aside(moved_by)) => by == moved_by,
-        _ => false,
-    })
+    covered
+        .points
+        .iter()
+        .rfind(|point| match (&point.kind, &point.place) {
+            (Kind::Safety(by), Place::Aside(moved_by)) => by == moved_by,
+            _ => false,
+        })
 }
 
 /// Plans a rewind. Nothing is destroyed by it: newer points move aside with the dataset.
@@ -61,9 +64,13 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
     let now = inventory.observed_at;
     let layout = &covered.layout;
     let volume = covered.live.leaf();
-    let under = |parent: DatasetName| parent.child(volume).map_err(terrarium_zfs::Error::from);
-    let staged = under(layout.staging(&request.operation).map_err(terrarium_zfs::Error::from)?)?;
-    let aside = under(layout.aside(&request.operation).map_err(terrarium_zfs::Error::from)?)?;
+    let staged = layout
+        .staging(&request.operation)
+        .map_err(terrarium_zfs::Error::from)?;
+    let aside = layout
+        .aside(&request.operation)
+        .and_then(|parent| parent.child(volume))
+        .map_err(terrarium_zfs::Error::from)?;
 
     let records = Records::reconcile(record, covered, point, &request.saved, now);
     let mut notices = records.notices;
@@ -94,7 +101,11 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
         was_running: record.state != InstanceState::Stopped,
         stop: request.stop,
         idmap_before: idmap_before.clone(),
-        records_to_make: records.to_make.iter().map(|record| record.name.clone()).collect(),
+        records_to_make: records
+            .to_make
+            .iter()
+            .map(|record| record.name.clone())
+            .collect(),
         records_to_drop: records.to_drop,
     };
     let intent = Intent {
@@ -117,11 +128,12 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
     };
 
     let mut steps = Steps::default();
-    steps.then(Action::SaveDetails, "an undo rebuilds LXD's snapshot records from it");
-    let mut needed = parents(layout, &staged);
-    needed.extend(parents(layout, &aside));
-    needed.dedup();
-    steps.then(Action::MakeParents { datasets: needed }, "outside LXD's own tree");
+    steps.then(
+        Action::MakeParents {
+            datasets: parents(layout, &staged),
+        },
+        "outside LXD's own tree",
+    );
     steps.then(
         Action::Clone {
             origin: point.snapshot.clone(),
@@ -131,15 +143,32 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
         },
         "the instance will continue from it; the intent is written with it",
     );
+    steps.then(
+        Action::SaveDetails,
+        "an undo rebuilds LXD's snapshot records from it",
+    );
     for link in &goal.chain[..goal.chain.len().saturating_sub(1)] {
         steps.then(
-            Action::Promote { clone: staged.clone() },
-            format!("its history up to the point comes over from {}", link.dataset),
+            Action::Promote {
+                clone: staged.clone(),
+            },
+            format!(
+                "its history up to the point comes over from {}",
+                link.dataset
+            ),
         );
     }
     steps.then(
-        Action::CheckPromote { clone: staged.clone() },
+        Action::CheckPromote {
+            clone: staged.clone(),
+        },
         "better to find a busy snapshot now than when the instance is stopped",
+    );
+    steps.then(
+        Action::MakeParents {
+            datasets: parents(layout, &aside),
+        },
+        "what is there now moves below it",
     );
     stop_steps(&mut steps, record, request);
     steps.then(
@@ -151,7 +180,10 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
     record_steps(&mut steps, &request.instance, record, &details);
     let mut properties = describe(record);
     properties.insert(property::KIND.to_owned(), "on-demand".to_owned());
-    properties.insert(property::OPERATION.to_owned(), request.operation.to_string());
+    properties.insert(
+        property::OPERATION.to_owned(),
+        request.operation.to_string(),
+    );
     if let Ok(expires) = now.checked_add(UNDO_TIME) {
         properties.insert(property::EXPIRES.to_owned(), expires.to_string());
     }
@@ -160,7 +192,10 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
     steps.then(
         Action::Snapshot {
             snapshots: vec![(
-                covered.live.snapshot(&safety).map_err(terrarium_zfs::Error::from)?,
+                covered
+                    .live
+                    .snapshot(&safety)
+                    .map_err(terrarium_zfs::Error::from)?,
                 properties,
             )],
         },
@@ -188,7 +223,10 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
         "the history up to the point belongs to the instance again",
     );
     if request.idmap.is_some() && request.idmap != idmap_before {
-        steps.then(set_idmap(&request.instance, request.idmap.clone()), "the files have the ids of that time");
+        steps.then(
+            set_idmap(&request.instance, request.idmap.clone()),
+            "the files have the ids of that time",
+        );
     }
     if request.start {
         steps.then(
@@ -204,7 +242,11 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
         operation: request.operation.clone(),
         purpose: Purpose::Request,
         title: if request.undo {
-            format!("undo the last rewind of {}: back to {}", request.instance, point.name())
+            format!(
+                "undo the last rewind of {}: back to {}",
+                request.instance,
+                point.name()
+            )
         } else {
             format!("rewind {} to {}", request.instance, point.name())
         },
@@ -219,7 +261,12 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
 }
 
 /// What remains to be done when the goal is reached, in the first run and in a recovery.
-pub(super) fn finish_steps(steps: &mut Steps, intent: &Intent, goal: &RewindGoal, layout: &crate::layout::PoolLayout) {
+pub(super) fn finish_steps(
+    steps: &mut Steps,
+    intent: &Intent,
+    goal: &RewindGoal,
+    layout: &crate::layout::PoolLayout,
+) {
     for record in &goal.records_to_drop {
         steps.then(
             Action::DropRecord {
@@ -258,12 +305,12 @@ pub(super) fn finish_steps(steps: &mut Steps, intent: &Intent, goal: &RewindGoal
                 "its points belong to the instance again",
             );
             if let Some(parent) = link.dataset.parent() {
-                steps.then(Action::RemoveParent { dataset: parent }, "nothing else is there");
+                steps.then(
+                    Action::RemoveParent { dataset: parent },
+                    "nothing else is there",
+                );
             }
         }
-    }
-    if let Some(parent) = goal.staged.parent() {
-        steps.then(Action::RemoveParent { dataset: parent }, "the clone has left it");
     }
     steps.then(
         Action::ClearIntent {
@@ -321,7 +368,12 @@ fn stop_steps(steps: &mut Steps, record: &InstanceRecord, request: &RewindReques
 }
 
 /// Records have to be made while a dataset without their snapshots stands at the instance's name.
-fn record_steps(steps: &mut Steps, instance: &InstanceRef, record: &InstanceRecord, details: &Details) {
+fn record_steps(
+    steps: &mut Steps,
+    instance: &InstanceRef,
+    record: &InstanceRecord,
+    details: &Details,
+) {
     let own = record.definition.without_volatile();
     let mut assumed = false;
     for missing in &details.records_to_make {
@@ -394,7 +446,11 @@ impl Records {
         let history = covered.history(point).guids;
         let after = lxd_points(covered, |point| history.contains(&point.guid));
         let before = lxd_points(covered, |point| point.is_live());
-        let known: BTreeSet<&str> = record.snapshots.iter().map(|snapshot| snapshot.name.as_str()).collect();
+        let known: BTreeSet<&str> = record
+            .snapshots
+            .iter()
+            .map(|snapshot| snapshot.name.as_str())
+            .collect();
         let mut records = Self {
             to_make: Vec::new(),
             to_drop: Vec::new(),

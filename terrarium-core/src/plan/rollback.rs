@@ -34,12 +34,18 @@ pub fn plan_rollback(inventory: &Inventory, request: &RewindRequest) -> Result<P
         .collect();
     if let Some(pool) = inventory.pool(&covered.layout) {
         let of_ours = |bookmark: &&terrarium_zfs::Bookmark| {
-            bookmark.name.dataset_str() == covered.live.as_str() && bookmark.createtxg > point.createtxg
+            bookmark.name.dataset_str() == covered.live.as_str()
+                && bookmark.createtxg > point.createtxg
         };
         let bookmarks = pool.listing.bookmarks.iter().filter(of_ours);
-        notices.extend(bookmarks.map(|bookmark| Notice::warning(format!("{} will be destroyed", bookmark.name))));
+        notices.extend(
+            bookmarks
+                .map(|bookmark| Notice::warning(format!("{} will be destroyed", bookmark.name))),
+        );
     }
-    notices.push(Notice::warning("what was written since the point will be lost; this cannot be undone"));
+    notices.push(Notice::warning(
+        "what was written since the point will be lost; this cannot be undone",
+    ));
 
     let goal = RollbackGoal {
         live: covered.live.clone(),
@@ -50,7 +56,11 @@ pub fn plan_rollback(inventory: &Inventory, request: &RewindRequest) -> Result<P
             .snapshots
             .iter()
             .map(|snapshot| snapshot.name.clone())
-            .filter(|name| newer.iter().any(|point| lxd_record_name(&point.snapshot) == Some(name)))
+            .filter(|name| {
+                newer
+                    .iter()
+                    .any(|point| lxd_record_name(&point.snapshot) == Some(name))
+            })
             .collect(),
     };
     let intent = Intent {
@@ -103,7 +113,11 @@ pub fn plan_rollback(inventory: &Inventory, request: &RewindRequest) -> Result<P
     Ok(Plan {
         operation: request.operation.clone(),
         purpose: Purpose::Request,
-        title: format!("roll {} back to {}, destroying what is newer", request.instance, point.name()),
+        title: format!(
+            "roll {} back to {}, destroying what is newer",
+            request.instance,
+            point.name()
+        ),
         made_at: inventory.observed_at,
         steps: steps.0,
         notices,
@@ -119,7 +133,12 @@ pub fn plan_rollback(inventory: &Inventory, request: &RewindRequest) -> Result<P
 }
 
 /// What remains to be done after the rollback, in the first run and in a recovery.
-pub(super) fn finish_steps(steps: &mut Steps, intent: &Intent, goal: &RollbackGoal, idmap_now: Option<&String>) {
+pub(super) fn finish_steps(
+    steps: &mut Steps,
+    intent: &Intent,
+    goal: &RollbackGoal,
+    idmap_now: Option<&String>,
+) {
     if intent.idmap.is_some() && intent.idmap.as_ref() != idmap_now {
         steps.then(
             set_idmap(&intent.instance, intent.idmap.clone()),
@@ -168,14 +187,20 @@ fn newer_than<'a>(covered: &'a Covered, point: &RestorePoint) -> Vec<&'a Restore
 
 fn obstacle(point: &RestorePoint, newer: &[&RestorePoint]) -> Option<String> {
     if !point.is_live() {
-        return Some(format!("it lies in a dataset moved aside, {}", point.snapshot.dataset()));
+        return Some(format!(
+            "it lies in a dataset moved aside, {}",
+            point.snapshot.dataset()
+        ));
     }
     newer.iter().find_map(|newer| {
         if newer.holds > 0 {
             Some(format!("{} is newer and held", newer.name()))
         } else {
             let clone = newer.clones.first()?;
-            Some(format!("{} is newer and {clone} is a clone of it", newer.name()))
+            Some(format!(
+                "{} is newer and {clone} is a clone of it",
+                newer.name()
+            ))
         }
     })
 }

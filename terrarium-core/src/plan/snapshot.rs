@@ -48,7 +48,10 @@ pub fn plan_snapshot(inventory: &Inventory, request: &SnapshotRequest) -> Result
             properties.insert(property::EXPIRES.to_owned(), expires.to_string());
         }
         let name = unused_name(covered, inventory.observed_at);
-        let snapshot = covered.live.snapshot(&name).map_err(terrarium_zfs::Error::from)?;
+        let snapshot = covered
+            .live
+            .snapshot(&name)
+            .map_err(terrarium_zfs::Error::from)?;
         by_pool
             .entry(covered.live.pool().to_owned())
             .or_default()
@@ -58,10 +61,15 @@ pub fn plan_snapshot(inventory: &Inventory, request: &SnapshotRequest) -> Result
     let mut steps = Steps::default();
     let mut notices = Vec::new();
     if by_pool.len() > 1 {
-        notices.push(Notice::warning("the instances lie in several pools: one moment for each pool"));
+        notices.push(Notice::warning(
+            "the instances lie in several pools: one moment for each pool",
+        ));
     }
     for (pool, snapshots) in by_pool {
-        steps.then(Action::Snapshot { snapshots }, format!("one transaction group of pool {pool}"));
+        steps.then(
+            Action::Snapshot { snapshots },
+            format!("one transaction group of pool {pool}"),
+        );
     }
     let names: Vec<_> = instances.iter().map(ToString::to_string).collect();
     Ok(Plan {

@@ -27,15 +27,30 @@ pub(crate) fn snapshot(instance: &Instance, more: &[&str]) -> String {
 
 /// The names of a dataset's snapshots, oldest first.
 pub(crate) fn snapshots(dataset: &str) -> Vec<String> {
-    zfs(["list", "-H", "-o", "name", "-s", "createtxg", "-t", "snapshot", "-d", "1", dataset])
-        .lines()
-        .filter_map(|line| Some(line.split_once('@')?.1.to_owned()))
-        .collect()
+    zfs([
+        "list",
+        "-H",
+        "-o",
+        "name",
+        "-s",
+        "createtxg",
+        "-t",
+        "snapshot",
+        "-d",
+        "1",
+        dataset,
+    ])
+    .lines()
+    .filter_map(|line| Some(line.split_once('@')?.1.to_owned()))
+    .collect()
 }
 
 /// LXD's own snapshots of an instance, as LXD has them on record, sorted.
 pub(crate) fn records(instance: &Instance) -> Vec<String> {
-    let answer = lxc(["query", &format!("/1.0/instances/{}/snapshots", instance.name())]);
+    let answer = lxc([
+        "query",
+        &format!("/1.0/instances/{}/snapshots", instance.name()),
+    ]);
     let mut names: Vec<String> = answer
         .split('"')
         .filter_map(|part| Some(part.split_once("/snapshots/")?.1.to_owned()))
@@ -46,12 +61,24 @@ pub(crate) fn records(instance: &Instance) -> Vec<String> {
 
 /// The value of a property of a dataset or snapshot.
 pub(crate) fn property(object: &str, name: &str) -> String {
-    zfs(["get", "-Hp", "-o", "value", name, object]).trim_end().to_owned()
+    zfs(["get", "-Hp", "-o", "value", name, object])
+        .trim_end()
+        .to_owned()
 }
 
 /// All datasets and snapshots of the pool with their guids: equal before and after if nothing was changed.
 pub(crate) fn tree() -> String {
-    zfs(["list", "-Hp", "-t", "all", "-r", "-o", "name,guid,origin", "tank/containers", "tank/terrarium"])
+    zfs([
+        "list",
+        "-Hp",
+        "-t",
+        "all",
+        "-r",
+        "-o",
+        "name,guid,origin",
+        "tank/containers",
+        "tank/terrarium",
+    ])
 }
 
 /// Makes sure that `tank/terrarium` exists, for [`tree`] before the first restore.

@@ -1,0 +1,380 @@
+//! A host in memory: a ZFS, an LXD on a real socket that works on it, and what there is to see on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jiff::Zoned;
+use lxd_client::Client;
+use lxd_client::stub::{Stub, StubStorage};
+use terrarium_core::fake::FakeZfs;
+use terrarium_core::{
+    Begun, Destination, Error, Folders, Host, InstanceRef, Plan, Progress, Report, RestoreRequest,
+    Session, Silent, Stop, Zfs,
+};
+use terrarium_zfs::{Attempt, DatasetName, SnapshotName, UserProperties};
+
+pub(crate) type OpenSession<'a> = Session<'a, FakeZfs, Client>;
+
+/// What LXD does on ZFS.
+struct OnZfs(FakeZfs);
+
+impl OnZfs {
+    fn volume(project: &str, instance: &str) -> DatasetName {
+        let prefix = if project == "default" {
+            String::new()
+        } else {
+            format!("{project}_")
+        };
+        DatasetName::new(&format!("tank/containers/{prefix}{instance}")).unwrap()
+    }
+
+    fn snapshot(project: &str, instance: &str, snapshot: &str) -> SnapshotName {
+        Self::volume(project, instance)
+            .snapshot(&format!("snapshot-{snapshot}"))
+            .unwrap()
+    }
+}
+
+fn exists(zfs: &FakeZfs, object: &str) -> bool {
+    zfs.guid(object).unwrap().is_some()
+}
+
+impl StubStorage for OnZfs {
+    fn create_volume(&self, project: &str, instance: &str) -> Result<(), String> {
+        let volume = Self::volume(project, instance);
+        if exists(&self.0, volume.as_str()) {
+            return Err("dataset already exists".to_owned());
+        }
+        self.0.create_all(&volume);
+        Ok(())
+    }
+
+    fn delete_volume(&self, project: &str, instance: &str) -> Result<(), String> {
+        let volume = Self::volume(project, instance);
+        if exists(&self.0, volume.as_str()) {
+            self.0
+                .destroy_recursively(&volume)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn rename_volume(&self, project: &str, from: &str, to: &str) -> Result<(), String> {
+        let (from, to) = (Self::volume(project, from), Self::volume(project, to));
+        self.0.rename(&from, &to).map_err(|error| error.to_string())
+    }
+
+    fn create_snapshot(&self, project: &str, instance: &str, snapshot: &str) -> Result<(), String> {
+        let snapshot = Self::snapshot(project, instance, snapshot);
+        let taken = self.0.snapshot(&[(snapshot, UserProperties::new())]);
+        taken.map_err(|error| error.to_string())
+    }
+
+    fn delete_snapshot(&self, project: &str, instance: &str, snapshot: &str) -> Result<(), String> {
+        let snapshot = Self::snapshot(project, instance, snapshot);
+        if exists(&self.0, snapshot.as_str()) {
+            self.0
+                .destroy_snapshots(&[snapshot])
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn start(&self, project: &str, instance: &str) -> Result<(), String> {
+        let volume = Self::volume(project, instance);
+        if !exists(&self.0, volume.as_str()) || self.0.read(&volume, "f").is_none() {
+            return Err("no root file system".to_owned());
+        }
+        self.0.set_mounted(&volume, true);
+        Ok(())
+    }
+
+    fn stop(&self, project: &str, instance: &str) -> Result<(), String> {
+        self.0.set_mounted(Self::volume(project, instance), false);
+        Ok(())
+    }
+}
+
+/// A host with the instances `web` and `db`.
+pub(crate) struct Scene {
+    pub(crate) zfs: FakeZfs,
+    pub(crate) stub: Stub,
+    pub(crate) host: Host<FakeZfs, Client>,
+    pub(crate) client: Client,
+    minutes: AtomicUsize,
+    _folder: tempfile::TempDir,
+}
+
+pub(crate) fn web() -> InstanceRef {
+    "web".parse().unwrap()
+}
+
+pub(crate) const WEB: &str = "tank/containers/web";
+
+impl Scene {
+    /// `web`, running or not, with the file `f` as it is before anything is done.
+    pub(crate) async fn new(running: bool) -> Self {
+        let zfs = FakeZfs::with_pool("tank");
+        zfs.create_all("tank/containers");
+        let stub = Stub::start(Arc::new(OnZfs(zfs.clone()))).await;
+        let client = Client::connect_to(stub.socket()).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let folders = Folders {
+            state: folder.path().join("state"),
+            run: folder.path().join("run"),
+        };
+        let scene = Self {
+            host: Host::new(zfs.clone(), client.clone(), &folders),
+            zfs,
+            stub,
+            client,
+            minutes: AtomicUsize::new(0),
+            _folder: folder,
+        };
+        scene.add("web", running, &[]);
+        scene
+    }
+
+    /// The clock, which goes on a minute with each look at it.
+    pub(crate) fn now(&self) -> Zoned {
+        let minute = self.minutes.fetch_add(1, Ordering::Relaxed);
+        format!("2026-11-22T10:{minute:02}:00+00:00[UTC]")
+            .parse()
+            .unwrap()
+    }
+
+    pub(crate) fn add(&self, name: &str, running: bool, config: &[(&str, &str)]) {
+        let dataset = format!("tank/containers/{name}");
+        self.zfs.create_all(&dataset);
+        self.zfs.write(&dataset, "f", "before");
+        self.zfs.set_mounted(&dataset, running);
+        let mut instance = lxd_client::Instance::default();
+        instance.name = name.to_owned();
+        instance.profiles = vec!["default".to_owned()];
+        for (key, value) in config.iter().chain(&[("volatile.last_state.idmap", "[1]")]) {
+            instance
+                .config
+                .insert((*key).to_owned(), (*value).to_owned());
+        }
+        self.stub.add_instance("default", instance, running);
+    }
+
+    pub(crate) fn write(&self, content: &str) {
+        self.zfs.write(WEB, "f", content);
+    }
+
+    /// A snapshot by hand, as sanoid or a person would take it.
+    pub(crate) fn foreign(&self, name: &str) {
+        let snapshot = SnapshotName::new(&format!("{WEB}@{name}")).unwrap();
+        self.zfs
+            .snapshot(&[(snapshot, UserProperties::new())])
+            .unwrap();
+    }
+
+    pub(crate) async fn set_config(&self, key: &str, value: &str) {
+        let change = BTreeMap::from([(key.to_owned(), Some(value.to_owned()))]);
+        use terrarium_core::Instances;
+        Instances::set_config(&self.client, &web(), &change)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn lxd_snapshot(&self, name: &str) {
+        use terrarium_core::Instances;
+        Instances::create_snapshot(&self.client, &web(), name, None)
+            .await
+            .unwrap();
+    }
+
+    /// Begins a session on `web`, recovering what was cut off.
+    pub(crate) async fn begin(&self) -> OpenSession<'_> {
+        match self
+            .host
+            .begin(&[web()], "test", self.now(), &Silent)
+            .await
+            .unwrap()
+        {
+            Begun::Ready(session) => session,
+            Begun::Stuck(report) => panic!("the recovery failed: {report:#?}"),
+        }
+    }
+
+    /// Carries out what is asked for, without faults.
+    pub(crate) async fn run(&self, what: &What) -> Report {
+        let session = self.begin().await;
+        let plan = what.plan(&session).await.unwrap();
+        let plan = plan.expect("nothing was recovered");
+        session.execute(&plan, &Silent).await
+    }
+
+    /// Everything that people could see, as lines: equal texts mean equal hosts. Times in names are replaced by their order.
+    pub(crate) fn picture(&self) -> String {
+        let mut lines = Vec::new();
+        let listing = self.zfs.list(&DatasetName::new("tank").unwrap()).unwrap();
+        let content = |object: &str| {
+            let content = self.zfs.read(object, "f").unwrap_or_default();
+            String::from_utf8(content).unwrap()
+        };
+        for dataset in &listing.datasets {
+            let name = dataset.name.as_str();
+            if matches!(
+                name,
+                "tank/terrarium" | "tank/terrarium/aside" | "tank/terrarium/staging"
+            ) {
+                continue;
+            }
+            let origin = dataset
+                .origin
+                .as_ref()
+                .map(|origin| format!(" from {origin}"))
+                .unwrap_or_default();
+            let local: Vec<_> = dataset.local.keys().map(String::as_str).collect();
+            lines.push(format!(
+                "{name}{origin} {:?} {}",
+                content(name),
+                local.join(",")
+            ));
+        }
+        for snapshot in &listing.snapshots {
+            let properties = &snapshot.user_properties;
+            let alias = properties
+                .get("terrarium:alias")
+                .cloned()
+                .unwrap_or_default();
+            let safety = if properties.contains_key("terrarium:operation") {
+                " safety"
+            } else {
+                ""
+            };
+            let content = content(snapshot.name.as_str());
+            lines.push(format!("{} {content:?}{safety} {alias}", snapshot.name));
+        }
+        for name in ["web", "web-2"] {
+            let Some(instance) = self.stub.instance("default", name) else {
+                continue;
+            };
+            let value = |key: &str| instance.config.get(key).cloned().unwrap_or_default();
+            lines.push(format!(
+                "{name} is {}, map {}, note {:?}, mark {:?}",
+                instance.status,
+                value("volatile.last_state.idmap"),
+                value("user.note"),
+                value("user.terrarium.operation")
+            ));
+            for record in instance.snapshots.iter().flatten() {
+                let note = record.config.get("user.note").cloned().unwrap_or_default();
+                lines.push(format!("{name}/{} note {note:?}", record.name));
+            }
+        }
+        without_times(&lines.join("\n"))
+    }
+}
+
+/// Operations and safety snapshots are named after their time, which differs from run to run: each time is
+/// replaced by its number in order.
+fn without_times(text: &str) -> String {
+    const DAY: &str = "20261122-";
+    const TIME: usize = DAY.len() + 6;
+    let times: BTreeSet<&str> = text
+        .match_indices(DAY)
+        .map(|(at, _)| &text[at..at + TIME])
+        .collect();
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(DAY) {
+        let (time, after) = rest[at..].split_at(TIME);
+        let number = times.iter().position(|other| *other == time);
+        result.push_str(&rest[..at]);
+        result.push_str(&format!("t{}", number.expect("it was collected")));
+        // An operation has four hexadecimal digits behind its time.
+        let salt = |salt: &str| {
+            salt.starts_with('-') && salt[1..].bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        rest = match after.get(..5) {
+            Some(head) if salt(head) => &after[5..],
+            _ => after,
+        };
+    }
+    result.push_str(rest);
+    let mut lines: Vec<_> = result.lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    Restore { at: &'static str, start: bool },
+    DestroyNewer { at: &'static str, start: bool },
+    Undo { start: bool },
+    AsNew { at: &'static str, start: bool },
+}
+
+pub(crate) const STOP: Stop = Stop::Graceful(std::time::Duration::from_secs(5));
+
+impl What {
+    pub(crate) async fn plan(&self, session: &OpenSession<'_>) -> Result<Option<Plan>, Error> {
+        let planner = session.planner();
+        let in_place = |destroy_newer| Destination::InPlace {
+            stop: STOP,
+            destroy_newer,
+        };
+        let (at, start, to) = match *self {
+            What::Undo { start } => return planner.plan_undo(&web(), start, STOP).await,
+            What::Restore { at, start } => (at, start, in_place(false)),
+            What::DestroyNewer { at, start } => (at, start, in_place(true)),
+            What::AsNew { at, start } => {
+                let new = "web-2".parse().unwrap();
+                let identity = Default::default();
+                (at, start, Destination::AsNew { new, identity })
+            }
+        };
+        let at = Some(at.to_owned());
+        planner
+            .plan_restore(&web(), &RestoreRequest { at, start, to })
+            .await
+    }
+}
+
+/// Stops everything before the `n`th step of all plans together: as a crash, or as a step that fails.
+pub(crate) struct Stopping {
+    left: AtomicUsize,
+    crash: bool,
+}
+
+impl Stopping {
+    pub(crate) fn crash_before(step: usize) -> Self {
+        Self {
+            left: AtomicUsize::new(step),
+            crash: true,
+        }
+    }
+
+    pub(crate) fn fail_at(step: usize) -> Self {
+        Self {
+            left: AtomicUsize::new(step),
+            crash: false,
+        }
+    }
+}
+
+impl Progress for Stopping {
+    fn step_begins(
+        &self,
+        index: usize,
+        _: &Plan,
+        _: &terrarium_core::plan::Step,
+    ) -> Result<(), Error> {
+        let left = self.left.load(Ordering::Relaxed);
+        self.left.store(left.wrapping_sub(1), Ordering::Relaxed);
+        match left {
+            0 if self.crash => Err(Error::Fault { step: index }),
+            0 => Err(Error::Zfs(terrarium_zfs::Error::NoSpace(Attempt::new(
+                "carry out",
+                "a step",
+            )))),
+            _ => Ok(()),
+        }
+    }
+}
