@@ -117,8 +117,8 @@ pub(crate) struct SnapshotArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) alias: Option<Alias>,
     /// When it may be removed: 30m, 12h, 30d, 8w, a date, or a time as in RFC 3339
-    #[arg(long, value_name = "WHEN", value_parser = parse_expiry)]
-    pub(crate) expires: Option<Expiry>,
+    #[arg(long, value_name = "WHEN", value_parser = expiry_from_now)]
+    pub(crate) expires: Option<Timestamp>,
     /// Show what would be done and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -133,7 +133,7 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "POINT")]
     pub(crate) at: Option<String>,
     /// Restore to a new instance of this name; the other one is not touched
-    #[arg(long, value_name = "NEW")]
+    #[arg(long, value_name = "NEW", conflicts_with_all = ["timeout", "force"])]
     pub(crate) as_new: Option<InstanceName>,
     /// The project of the new instance [default: the same]
     #[arg(long, value_name = "PROJECT", requires = "as_new")]
@@ -227,62 +227,34 @@ impl RestoreArgs {
     }
 }
 
-/// When something expires, as it was written.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Expiry {
-    /// So long from now.
-    After(SignedDuration),
-    /// At the first moment of a day, in the local zone.
-    Day(Date),
-    /// At a time.
-    At(Timestamp),
+fn expiry_from_now(text: &str) -> Result<Timestamp, String> {
+    parse_expiry(text, &Zoned::now())
 }
 
-impl Expiry {
-    /// The moment that is meant.
-    ///
-    /// # Errors
-    /// What is wrong with it, if it is not in the future.
-    pub(crate) fn resolve(&self, now: &Zoned) -> Result<Timestamp, String> {
-        let moment = match self {
-            Expiry::After(span) => now.timestamp().checked_add(*span),
-            Expiry::Day(date) => date
-                .to_zoned(now.time_zone().clone())
-                .map(|day| day.timestamp()),
-            Expiry::At(moment) => Ok(*moment),
-        };
-        let moment = moment.map_err(|_| "--expires lies too far in the future".to_owned())?;
-        if moment > now.timestamp() {
-            Ok(moment)
-        } else {
-            let shown = terrarium_core::show(&moment.to_zoned(now.time_zone().clone()));
-            Err(format!("--expires must lie in the future, not at {shown}"))
-        }
-    }
-}
-
-fn parse_expiry(text: &str) -> Result<Expiry, String> {
-    if let Ok(span) = parse_span(text) {
-        return if span.is_positive() {
-            Ok(Expiry::After(span))
-        } else {
-            Err("it must lie in the future".to_owned())
-        };
-    }
-    if let Ok(moment) = text.parse::<Timestamp>() {
-        return Ok(Expiry::At(moment));
-    }
+/// Reads a span from now, a date (its first moment in the zone of `now`) or a time; it must be yet to come.
+fn parse_expiry(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     // `Date` would also read the day of a time without a zone and forget the rest.
-    if text.len() == "2026-04-19".len()
-        && let Ok(date) = text.parse::<Date>()
-    {
-        return Ok(Expiry::Day(date));
+    let is_date = text.len() == "2026-04-19".len();
+    let moment = if let Ok(span) = parse_span(text) {
+        now.timestamp().checked_add(span).ok()
+    } else if let Ok(moment) = text.parse::<Timestamp>() {
+        Some(moment)
+    } else if let (true, Ok(date)) = (is_date, text.parse::<Date>()) {
+        date.to_zoned(now.time_zone().clone())
+            .ok()
+            .map(|day| day.timestamp())
+    } else {
+        return Err(
+            "expected a span such as 12h, 30d or 8w, a date such as 2026-12-31, or a time such as \
+             2026-12-31T18:00:00Z"
+                .to_owned(),
+        );
+    };
+    match moment {
+        Some(moment) if moment > now.timestamp() => Ok(moment),
+        Some(_) => Err("it must lie in the future".to_owned()),
+        None => Err("it lies too far in the future".to_owned()),
     }
-    Err(
-        "expected a span such as 12h, 30d or 8w, a date such as 2026-12-31, or a time such as \
-         2026-12-31T18:00:00Z"
-            .to_owned(),
-    )
 }
 
 fn parse_timeout(text: &str) -> Result<Duration, String> {
@@ -310,7 +282,7 @@ mod tests {
     }
 
     fn expires(text: &str) -> Result<String, String> {
-        Ok(parse_expiry(text)?.resolve(&now())?.to_string())
+        Ok(parse_expiry(text, &now())?.to_string())
     }
 
     #[test]

@@ -13,13 +13,6 @@ pub(crate) async fn snapshot<Z: Zfs, I: Instances>(
     args: &SnapshotArgs,
     context: &Context,
 ) -> Result<Exit, Failure> {
-    let expires = args
-        .expires
-        .as_ref()
-        .map(|expiry| expiry.resolve(&(context.clock)()));
-    let expires = expires
-        .transpose()
-        .map_err(|why| Failure::new(Exit::Usage, why))?;
     let what = Change {
         instances: args.instances.clone(),
         doing: Doing::Snapshot,
@@ -28,7 +21,7 @@ pub(crate) async fn snapshot<Z: Zfs, I: Instances>(
     };
     change(host, &what, context, async |planner| {
         planner
-            .plan_snapshot(&args.instances, args.alias.clone(), expires)
+            .plan_snapshot(&args.instances, args.alias.clone(), args.expires)
             .map(Some)
     })
     .await
