@@ -5,10 +5,14 @@
 //! test wants to see is what is there afterwards: the datasets, their contents, who started from what.
 //!
 //! - [`FakeZfs`] is a [`Zfs`](crate::Zfs): pools, datasets with files in them, snapshots, clones.
+//! - [`FakeHost`] is a [`FakeZfs`] with an LXD that works on it: instances that start, stop and are snapshotted.
 
 mod content;
+mod host;
 mod pool;
 mod rules;
+mod storage;
 mod zfs;
 
+pub use host::{FakeHost, NewInstance, Start};
 pub use zfs::FakeZfs;

@@ -147,23 +147,21 @@ impl FakeZfs {
         self.with_content(dataset.as_ref(), |content| content.remove(path));
     }
 
+    /// All files of a dataset or snapshot, by path; none if it does not exist.
+    pub fn files(&self, object: impl AsRef<str>) -> BTreeMap<String, Vec<u8>> {
+        let owned = |(path, bytes): (&str, &[u8])| (path.to_owned(), bytes.to_vec());
+        self.look(object.as_ref(), |content| {
+            content.files().map(owned).collect()
+        })
+        .unwrap_or_default()
+    }
+
     /// Reads a file of a dataset or snapshot; `None` if it has none of that path, or does not exist itself.
     pub fn read(&self, object: impl AsRef<str>, path: &str) -> Option<Vec<u8>> {
-        let object = object.as_ref();
-        let world = self.lock();
-        let pool = world.pools.get(pool_of(object))?;
-        let content = if object.contains('@') {
-            let (head, position) = pool
-                .snapshot("read", &SnapshotName::new(object).ok()?)
-                .ok()?;
-            &head.snapshots[position].content
-        } else {
-            &pool
-                .head("read", &DatasetName::new(object).ok()?)
-                .ok()?
-                .content
-        };
-        content.read(path).map(<[u8]>::to_vec)
+        self.look(object.as_ref(), |content| {
+            content.read(path).map(<[u8]>::to_vec)
+        })
+        .flatten()
     }
 
     /// Mounts a dataset, or unmounts it. A mounted one can be renamed and rolled back, but not destroyed.
@@ -286,6 +284,19 @@ impl FakeZfs {
         change(pool, births)
     }
 
+    fn look<T>(&self, object: &str, look: impl FnOnce(&Content) -> T) -> Option<T> {
+        let world = self.lock();
+        let pool = world.pools.get(pool_of(object))?;
+        Some(look(if object.contains('@') {
+            let name = SnapshotName::new(object).ok()?;
+            let (head, position) = pool.snapshot("read", &name).ok()?;
+            &head.snapshots[position].content
+        } else {
+            let name = DatasetName::new(object).ok()?;
+            &pool.head("read", &name).ok()?.content
+        }))
+    }
+
     fn with_content(&self, dataset: &str, change: impl FnOnce(&mut Content)) {
         let name = dataset_name(dataset);
         self.with_pool_of(name.pool(), |pool, _| {
@@ -306,6 +317,17 @@ impl FakeZfs {
         let mut world = self.lock();
         world.begin(call, objects)?;
         let (pool, births) = world.pool_for(Attempt::new(verb(call), objects[0]), need)?;
+        run(pool, births)
+    }
+
+    /// Something that others do to a pool, beside the seam: LXD, or a person.
+    pub(super) fn by_others<T>(
+        &self,
+        object: &str,
+        run: impl FnOnce(&mut Pool, &mut Births) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut world = self.lock();
+        let (pool, births) = world.pool_for(Attempt::new("change", object), Need::Change)?;
         run(pool, births)
     }
 
