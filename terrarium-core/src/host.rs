@@ -182,6 +182,10 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
 
 /// The beginning of a session.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it, and it is taken apart at once"
+)]
 pub enum Begun<'a, Z, I> {
     /// Everything is as it should be.
     Ready(Session<'a, Z, I>),

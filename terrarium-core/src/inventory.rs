@@ -81,6 +81,10 @@ pub struct Instance {
 /// Whether an instance can be snapshotted and restored.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "coverage", rename_all = "kebab-case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all instances are covered"
+)]
 pub enum Coverage {
     /// It can.
     Covered(Covered),
