@@ -64,11 +64,11 @@ pub enum Error {
     /// The incremental source is no ancestor of the snapshot (`EXDEV` of a send or bookmark).
     #[error("cannot {0}: the source is not an earlier point of it")]
     NotAncestor(Attempt),
-    /// The newest snapshot of the target is not the one that the stream starts from (`ENODEV`).
-    #[error("cannot {0}: its newest snapshot is not the stream's source")]
+    /// The target has no snapshot that the stream could start from (`ENODEV`).
+    #[error("cannot {0}: it does not have the snapshot that the stream starts from")]
     Diverged(Attempt),
-    /// The target was changed since its newest snapshot (`ETXTBSY`).
-    #[error("cannot {0}: it was modified since its newest snapshot")]
+    /// The target was changed since the snapshot that the stream starts from (`ETXTBSY`).
+    #[error("cannot {0}: it was modified since the snapshot that the stream starts from")]
     Modified(Attempt),
     /// The stream is damaged, cut short, or not one that this target can take.
     #[error("cannot {attempt}: {reason}")]
@@ -78,7 +78,7 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The call was refused as it stands (`EINVAL`).
+    /// The call, or a property's value in it, was refused (`EINVAL`, `ZFS_ERR_BADPROP`).
     #[error("cannot {0}: invalid argument")]
     InvalidArgument(Attempt),
     /// The kernel module or the pool's version cannot do that (`ENOTSUP`, `ENOTTY`).
@@ -252,7 +252,7 @@ impl Error {
             libc::EROFS => Error::ReadOnly(attempt),
             libc::EAGAIN => Error::Suspended(attempt),
             libc::EXDEV => Error::CrossesPools(attempt),
-            libc::EINVAL => Error::InvalidArgument(attempt),
+            libc::EINVAL | zfs_errno::BADPROP => Error::InvalidArgument(attempt),
             libc::ENOTSUP
             | libc::ENOTTY
             | zfs_errno::IOC_CMD_UNAVAIL
@@ -383,6 +383,8 @@ pub(crate) mod zfs_errno {
     pub(crate) const BOOKMARK_SOURCE_NOT_ANCESTOR: i32 = 1039;
     pub(crate) const STREAM_TRUNCATED: i32 = 1040;
     pub(crate) const STREAM_LARGE_BLOCK_MISMATCH: i32 = 1041;
+    /// A property's value that is none of its values.
+    pub(crate) const BADPROP: i32 = 1044;
     /// `ECKSUM`: ZFS on Linux uses an otherwise unused number.
     pub(crate) const ECKSUM: i32 = libc::EBADE;
 }

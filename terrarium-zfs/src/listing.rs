@@ -76,7 +76,7 @@ pub struct Snapshot {
     pub written: u64,
     /// The number of holds.
     pub userrefs: u64,
-    /// The clones that depend on it.
+    /// The clones that depend on it, by name; without the hidden one of a receive in progress.
     pub clones: Vec<DatasetName>,
     /// The user properties set on the snapshot itself, without those it inherits from its dataset.
     pub user_properties: UserProperties,

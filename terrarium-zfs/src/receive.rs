@@ -39,8 +39,9 @@ pub struct Received {
 }
 
 impl ZfsCore {
-    /// Receives the stream of one snapshot as `snapshot`, whose dataset is created by a full
-    /// stream and must have the source as its newest snapshot for an incremental one.
+    /// Receives the stream of one snapshot as `snapshot`. A full stream creates the dataset; an
+    /// incremental one goes onto a dataset that was not changed since the stream's source, though
+    /// it may have newer snapshots without changes.
     ///
     /// Any descriptor that can be read will do. What it holds after the stream is left unread. The
     /// dataset is not mounted. The stream's own checksums are verified on the way. Without
@@ -105,7 +106,8 @@ impl ZfsCore {
             .flatten()
             .map(|(name, _)| name.to_string_lossy().into_owned());
         Ok(Received {
-            bytes,
+            // Counted from where the kernel began to read.
+            bytes: bytes + BeginRecord::SIZE as u64,
             begin,
             failed_properties: failed.collect(),
         })

@@ -79,7 +79,7 @@ impl ZfsCore {
     /// [`Error::NotFound`] if the snapshot or the source does not exist; [`Error::NotAncestor`];
     /// [`Error::KeyUnavailable`] for an encrypted dataset without its key, unless sent raw;
     /// [`Error::Io`] with `EPIPE` if the reader went away, or whatever writing answered;
-    /// [`Error::Interrupted`]. What was written before the error is no whole stream: only the
+    /// [`Error::Interrupted`] by a signal. What was written before the error is no whole stream: only the
     /// return without an error says that the stream is complete.
     pub fn send(
         &self,
@@ -169,7 +169,11 @@ fn write_stream(
     // A reader that goes away is an error of this call, not the end of the process.
     let _guard = WithoutSigpipe::new();
     if SFlag::from_bits_truncate(kind & SFlag::S_IFMT.bits()) == SFlag::S_IFIFO {
-        return outcome(send(output.as_raw_fd()));
+        return match send(output.as_raw_fd()) {
+            // A write that fails in mid-stream is reported as an interruption (seen on 2.1.11).
+            libc::EINTR if has_no_reader(output) => outcome(libc::EPIPE),
+            errno => outcome(errno),
+        };
     }
     let mut output = output
         .try_clone_to_owned()
@@ -191,6 +195,17 @@ fn write_stream(
         copied.map_err(|error| io_error(&error))?;
         outcome(errno)
     })
+}
+
+/// Whether a pipe's readers are all gone.
+fn has_no_reader(pipe: BorrowedFd<'_>) -> bool {
+    let mut poll = libc::pollfd {
+        fd: pipe.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: one valid entry; with a time of zero it returns at once.
+    unsafe { libc::poll(&mut poll, 1, 0) > 0 && poll.revents & libc::POLLERR != 0 }
 }
 
 fn send_error(operation: &'static str, snapshot: &SnapshotName, errno: c_int) -> Error {

@@ -19,8 +19,9 @@ impl ZfsCore {
     /// with the same user properties.
     ///
     /// # Errors
-    /// Names each snapshot that failed: [`Error::Exists`]; [`Error::NotFound`] if its dataset does
-    /// not exist; [`Error::QuotaExceeded`] at a `snapshot_limit`; [`Error::CrossesPools`];
+    /// Names the snapshots that failed (if a dataset does not exist, perhaps only those without
+    /// one, since the kernel looks for that first): [`Error::Exists`]; [`Error::NotFound`] if its
+    /// dataset does not exist; [`Error::QuotaExceeded`] at a `snapshot_limit`; [`Error::CrossesPools`];
     /// [`Error::InvalidArgument`] for a second snapshot of one dataset, which one transaction group
     /// cannot hold. None was taken then.
     pub fn snapshot(

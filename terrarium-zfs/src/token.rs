@@ -45,7 +45,8 @@ impl ResumeToken {
         self.bytes
     }
 
-    /// The flags that the interrupted stream was sent with.
+    /// What the interrupted stream contained, which is what its rest may contain. A flag that it
+    /// was sent with but that made no difference is not among them.
     pub fn flags(&self) -> SendFlags {
         self.flags
     }

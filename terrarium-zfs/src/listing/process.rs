@@ -149,13 +149,14 @@ impl Objects {
                 snapshot.referenced = number(referenced)?;
                 snapshot.written = number(written)?;
                 snapshot.userrefs = number(userrefs)?;
-                let clones = present(clones)
+                snapshot.clones = present(clones)
                     .into_iter()
-                    .flat_map(|clones| clones.split(','));
-                snapshot.clones = clones
-                    .filter(|clone| !clone.is_empty())
+                    .flat_map(|clones| clones.split(','))
+                    // A receive in progress works in a clone that nobody else can name.
+                    .filter(|clone| !clone.is_empty() && !clone.contains('%'))
                     .map(|clone| DatasetName::new(clone).map_err(|_| "a clone's name"))
                     .collect::<Result<_, _>>()?;
+                snapshot.clones.sort();
                 self.index
                     .insert(snapshot.name.to_string(), self.snapshots.len());
                 self.snapshots.push(snapshot);
@@ -180,6 +181,8 @@ impl Objects {
                 return;
             }
             &mut self.snapshots[index].user_properties
+        } else if COUNTS.contains(&property) {
+            return;
         } else {
             &mut self.datasets[index].local
         };
@@ -190,6 +193,9 @@ impl Objects {
         Listing::new(self.datasets, self.snapshots, self.bookmarks)
     }
 }
+
+/// Counted by ZFS once a limit is set, and shown as if someone had set them.
+const COUNTS: [&str; 2] = ["filesystem_count", "snapshot_count"];
 
 fn number(field: &str) -> Result<u64, &'static str> {
     match present(field) {
