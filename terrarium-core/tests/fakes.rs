@@ -101,3 +101,59 @@ mod zfs {
     }
     terrarium_core::zfs_cases!(tests);
 }
+
+mod instances {
+    use terrarium_core::InstanceRef;
+    use terrarium_core::conformance::instances::{self as cases, InstancesRig};
+    use terrarium_core::fake::FakeHost;
+
+    struct Rig {
+        _host: FakeHost,
+        client: lxd_client::Client,
+    }
+
+    impl Rig {
+        async fn new() -> Self {
+            let host = FakeHost::start().await;
+            host.instance("guest").create().await;
+            host.instance("stubborn").create().await;
+            host.lxd().ignore_graceful_stop("stubborn", true);
+            Self {
+                client: host.client(),
+                _host: host,
+            }
+        }
+    }
+
+    impl InstancesRig for Rig {
+        type Instances = lxd_client::Client;
+
+        fn instances(&self) -> &lxd_client::Client {
+            &self.client
+        }
+
+        fn guest(&self) -> InstanceRef {
+            "guest".parse().unwrap()
+        }
+
+        fn stubborn(&self) -> InstanceRef {
+            "stubborn".parse().unwrap()
+        }
+
+        fn free(&self) -> InstanceRef {
+            "free".parse().unwrap()
+        }
+    }
+
+    macro_rules! tests {
+        ($($case:ident)*) => {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    cases::$case(&Rig::new().await).await;
+                }
+            )*
+        };
+    }
+    terrarium_core::instances_cases!(tests);
+}

@@ -1,139 +1,51 @@
 //! A host in memory: a ZFS, an LXD on a real socket that works on it, and what there is to see on it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Zoned;
 use lxd_client::Client;
-use lxd_client::stub::{Stub, StubStorage};
-use terrarium_core::fake::FakeZfs;
+use terrarium_core::fake::{FakeHost, FakeZfs};
 use terrarium_core::{
-    Begun, Destination, Error, Folders, Host, InstanceRef, Plan, Progress, Report, RestoreRequest,
-    Session, Silent, Stop, Zfs,
+    Begun, Destination, Error, Folders, Host, InstanceRef, Instances, Plan, Progress, Report,
+    RestoreRequest, Session, Silent, Stop, Zfs,
 };
-use terrarium_zfs::{Attempt, DatasetName, SnapshotName, UserProperties};
+use terrarium_zfs::{Attempt, DatasetName};
 
 pub(crate) type OpenSession<'a> = Session<'a, FakeZfs, Client>;
 
-/// What LXD does on ZFS.
-struct OnZfs(FakeZfs);
-
-impl OnZfs {
-    fn volume(project: &str, instance: &str) -> DatasetName {
-        let prefix = if project == "default" {
-            String::new()
-        } else {
-            format!("{project}_")
-        };
-        DatasetName::new(&format!("tank/containers/{prefix}{instance}")).unwrap()
-    }
-
-    fn snapshot(project: &str, instance: &str, snapshot: &str) -> SnapshotName {
-        Self::volume(project, instance)
-            .snapshot(&format!("snapshot-{snapshot}"))
-            .unwrap()
-    }
-}
-
-fn exists(zfs: &FakeZfs, object: &str) -> bool {
-    zfs.guid(object).unwrap().is_some()
-}
-
-impl StubStorage for OnZfs {
-    fn create_volume(&self, project: &str, instance: &str) -> Result<(), String> {
-        let volume = Self::volume(project, instance);
-        if exists(&self.0, volume.as_str()) {
-            return Err("dataset already exists".to_owned());
-        }
-        self.0.create_all(&volume);
-        Ok(())
-    }
-
-    fn delete_volume(&self, project: &str, instance: &str) -> Result<(), String> {
-        let volume = Self::volume(project, instance);
-        if exists(&self.0, volume.as_str()) {
-            self.0
-                .destroy_recursively(&volume)
-                .map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-
-    fn rename_volume(&self, project: &str, from: &str, to: &str) -> Result<(), String> {
-        let (from, to) = (Self::volume(project, from), Self::volume(project, to));
-        self.0.rename(&from, &to).map_err(|error| error.to_string())
-    }
-
-    fn create_snapshot(&self, project: &str, instance: &str, snapshot: &str) -> Result<(), String> {
-        let snapshot = Self::snapshot(project, instance, snapshot);
-        let taken = self.0.snapshot(&[(snapshot, UserProperties::new())]);
-        taken.map_err(|error| error.to_string())
-    }
-
-    fn delete_snapshot(&self, project: &str, instance: &str, snapshot: &str) -> Result<(), String> {
-        let snapshot = Self::snapshot(project, instance, snapshot);
-        if exists(&self.0, snapshot.as_str()) {
-            self.0
-                .destroy_snapshots(&[snapshot])
-                .map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-
-    fn start(&self, project: &str, instance: &str) -> Result<(), String> {
-        let volume = Self::volume(project, instance);
-        if !exists(&self.0, volume.as_str()) || self.0.read(&volume, "f").is_none() {
-            return Err("no root file system".to_owned());
-        }
-        self.0.set_mounted(&volume, true);
-        Ok(())
-    }
-
-    fn stop(&self, project: &str, instance: &str) -> Result<(), String> {
-        self.0.set_mounted(Self::volume(project, instance), false);
-        Ok(())
-    }
-}
-
-/// A host with the instances `web` and `db`.
+/// A host with the instance `web`, and the time machine on it.
 pub(crate) struct Scene {
-    pub(crate) zfs: FakeZfs,
-    pub(crate) stub: Stub,
+    pub(crate) fake: FakeHost,
     pub(crate) host: Host<FakeZfs, Client>,
-    pub(crate) client: Client,
     minutes: AtomicUsize,
     _folder: tempfile::TempDir,
 }
 
 pub(crate) fn web() -> InstanceRef {
-    "web".parse().unwrap()
+    "web".parse().expect("a legal name")
 }
 
-pub(crate) const WEB: &str = "tank/containers/web";
-
 impl Scene {
-    /// `web`, running or not, with the file `f` as it is before anything is done.
+    /// `web`, running or not, with the file `f`.
     pub(crate) async fn new(running: bool) -> Self {
-        let zfs = FakeZfs::with_pool("tank");
-        zfs.create_all("tank/containers");
-        let stub = Stub::start(Arc::new(OnZfs(zfs.clone()))).await;
-        let client = Client::connect_to(stub.socket()).await.unwrap();
-        let folder = tempfile::tempdir().unwrap();
+        let fake = FakeHost::start().await;
+        let folder = tempfile::tempdir().expect("a place for the state");
         let folders = Folders {
             state: folder.path().join("state"),
             run: folder.path().join("run"),
         };
-        let scene = Self {
-            host: Host::new(zfs.clone(), client.clone(), &folders),
-            zfs,
-            stub,
-            client,
+        fake.instance("web")
+            .file("f", "before")
+            .running(running)
+            .create()
+            .await;
+        Self {
+            host: Host::new(fake.zfs().clone(), fake.client(), &folders),
+            fake,
             minutes: AtomicUsize::new(0),
             _folder: folder,
-        };
-        scene.add("web", running, &[]);
-        scene
+        }
     }
 
     /// The clock, which goes on a minute with each look at it.
@@ -141,50 +53,26 @@ impl Scene {
         let minute = self.minutes.fetch_add(1, Ordering::Relaxed);
         format!("2026-11-22T10:{minute:02}:00+00:00[UTC]")
             .parse()
-            .unwrap()
-    }
-
-    pub(crate) fn add(&self, name: &str, running: bool, config: &[(&str, &str)]) {
-        let dataset = format!("tank/containers/{name}");
-        self.zfs.create_all(&dataset);
-        self.zfs.write(&dataset, "f", "before");
-        self.zfs.set_mounted(&dataset, running);
-        let mut instance = lxd_client::Instance::default();
-        instance.name = name.to_owned();
-        instance.profiles = vec!["default".to_owned()];
-        for (key, value) in config.iter().chain(&[("volatile.last_state.idmap", "[1]")]) {
-            instance
-                .config
-                .insert((*key).to_owned(), (*value).to_owned());
-        }
-        self.stub.add_instance("default", instance, running);
+            .expect("a time")
     }
 
     pub(crate) fn write(&self, content: &str) {
-        self.zfs.write(WEB, "f", content);
+        self.fake.write("web", "f", content);
     }
 
     /// A snapshot by hand, as sanoid or a person would take it.
     pub(crate) fn foreign(&self, name: &str) {
-        let snapshot = SnapshotName::new(&format!("{WEB}@{name}")).unwrap();
-        self.zfs
-            .snapshot(&[(snapshot, UserProperties::new())])
-            .unwrap();
+        self.fake.snapshot("web", name);
     }
 
     pub(crate) async fn set_config(&self, key: &str, value: &str) {
         let change = BTreeMap::from([(key.to_owned(), Some(value.to_owned()))]);
-        use terrarium_core::Instances;
-        Instances::set_config(&self.client, &web(), &change)
-            .await
-            .unwrap();
+        let changed = Instances::set_config(&self.fake.client(), &web(), &change).await;
+        changed.expect("LXD takes it");
     }
 
     pub(crate) async fn lxd_snapshot(&self, name: &str) {
-        use terrarium_core::Instances;
-        Instances::create_snapshot(&self.client, &web(), name, None)
-            .await
-            .unwrap();
+        self.fake.lxd_snapshot("web", name).await;
     }
 
     /// Begins a session on `web`, recovering what was cut off.
@@ -211,10 +99,13 @@ impl Scene {
     /// Everything that people could see, as lines: equal texts mean equal hosts. Times in names are replaced by their order.
     pub(crate) fn picture(&self) -> String {
         let mut lines = Vec::new();
-        let listing = self.zfs.list(&DatasetName::new("tank").unwrap()).unwrap();
+        let zfs = self.fake.zfs();
+        let root = DatasetName::new("tank").expect("a legal name");
+        let listing = zfs.list(&root).expect("a listing");
         let content = |object: &str| {
-            let content = self.zfs.read(object, "f").unwrap_or_default();
-            String::from_utf8(content).unwrap()
+            let files = ["f", "rootfs/f"].map(|path| zfs.read(object, path));
+            let content = files.into_iter().flatten().next().unwrap_or_default();
+            String::from_utf8_lossy(&content).into_owned()
         };
         for dataset in &listing.datasets {
             let name = dataset.name.as_str();
@@ -251,7 +142,7 @@ impl Scene {
             lines.push(format!("{} {content:?}{safety} {alias}", snapshot.name));
         }
         for name in ["web", "web-2"] {
-            let Some(instance) = self.stub.instance("default", name) else {
+            let Some(instance) = self.fake.lxd().instance("default", name) else {
                 continue;
             };
             let value = |key: &str| instance.config.get(key).cloned().unwrap_or_default();
@@ -266,6 +157,9 @@ impl Scene {
                 let note = record.config.get("user.note").cloned().unwrap_or_default();
                 lines.push(format!("{name}/{} note {note:?}", record.name));
             }
+        }
+        for start in self.fake.starts() {
+            assert!(start.ids_right, "files have wrong ids: {start:?}");
         }
         without_times(&lines.join("\n"))
     }
