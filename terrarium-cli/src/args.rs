@@ -101,6 +101,18 @@ pub(crate) enum Backup {
     Undo(UndoArgs),
 }
 
+impl Backup {
+    /// Whether the command is to change anything.
+    pub(crate) fn changes_something(&self) -> bool {
+        match self {
+            Backup::List(_) => false,
+            Backup::Snapshot(args) => !args.dry_run,
+            Backup::Restore(args) => !args.consent.dry_run,
+            Backup::Undo(args) => !args.consent.dry_run,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Show this one only; may be given several times

@@ -8,11 +8,14 @@ use serde::Serialize;
 use crate::exit::{Exit, Failure};
 use crate::render::escape_controls;
 
+/// Where answers to questions come from.
+pub(crate) type Input = Arc<Mutex<dyn BufRead + Send>>;
+
 /// Where answers go.
 pub(crate) struct Console {
     out: Mutex<Box<dyn Write + Send>>,
     err: Mutex<Box<dyn Write + Send>>,
-    input: Option<Arc<Mutex<dyn BufRead + Send>>>,
+    input: Option<Input>,
     /// Answers are JSON.
     pub(crate) json: bool,
     /// Every step is shown.
@@ -26,8 +29,7 @@ impl Console {
     pub(crate) fn of_the_process(json: bool, verbose: bool) -> Self {
         let watched = io::stderr().is_terminal();
         let input = (watched && io::stdin().is_terminal()).then(|| {
-            let stdin: Arc<Mutex<dyn BufRead + Send>> =
-                Arc::new(Mutex::new(BufReader::new(io::stdin())));
+            let stdin: Input = Arc::new(Mutex::new(BufReader::new(io::stdin())));
             stdin
         });
         Self {
@@ -37,6 +39,23 @@ impl Console {
             json,
             verbose,
             watched,
+        }
+    }
+
+    /// Any streams.
+    #[cfg(test)]
+    pub(crate) fn of(
+        out: impl Write + Send + 'static,
+        err: impl Write + Send + 'static,
+        input: Option<Input>,
+    ) -> Self {
+        Self {
+            out: Mutex::new(Box::new(out)),
+            err: Mutex::new(Box::new(err)),
+            watched: input.is_some(),
+            input,
+            json: false,
+            verbose: false,
         }
     }
 

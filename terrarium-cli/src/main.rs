@@ -14,6 +14,8 @@ mod progress;
 mod render;
 mod run;
 mod signal;
+#[cfg(test)]
+mod testing;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use terrarium_core::plan::{Plan, Purpose, Step};
 use terrarium_core::{Error, Outcome, Progress};
 
 use crate::console::Console;
-use crate::render::one_line;
+use crate::render::{capitalised, one_line};
 use crate::signal::Interrupt;
 
 /// Shows each step to whoever watches, and stops before the next one after a signal.
@@ -23,7 +23,8 @@ impl Progress for Steps<'_> {
         crate::fault::before(step, self.console);
         if self.console.watched {
             if index == 0 {
-                self.console.tell(&one_line(&plan.title));
+                self.console
+                    .tell(&format!("{}:", capitalised(&one_line(&plan.title))));
             }
             let count = plan.steps.len();
             let width = count.to_string().len();

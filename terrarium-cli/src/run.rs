@@ -17,7 +17,7 @@ use crate::command::{self, Context};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::render;
-use crate::signal::Interrupt;
+use crate::signal::{self, Interrupt};
 
 /// Runs the command that the process was called with.
 pub(crate) fn run() -> ExitCode {
@@ -25,7 +25,7 @@ pub(crate) fn run() -> ExitCode {
     let exit = match Cli::try_parse_from(&arguments) {
         Ok(cli) => {
             let console = Arc::new(Console::of_the_process(cli.json, cli.verbose));
-            carry_out(&cli, &console).unwrap_or_else(|failure| show(&console, &failure))
+            carry_out(&cli, &console).unwrap_or_else(|failure| render::show(&console, &failure))
         }
         Err(error) => refuse_arguments(&error, &arguments),
     };
@@ -46,6 +46,9 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
         };
         let Topic::Backup(command) = &cli.topic;
         let host = connect().await?;
+        if command.changes_something() {
+            signal::watch(&context.interrupt, &context.console);
+        }
         match command {
             Backup::List(args) => command::list(&host, args, &context).await,
             Backup::Snapshot(args) => command::snapshot(&host, args, &context).await,
@@ -83,15 +86,6 @@ fn folders() -> Folders {
     }
 }
 
-fn show(console: &Console, failure: &Failure) -> Exit {
-    if console.json {
-        let _ = console.answer_json(&render::Answer::of_failure(failure));
-    } else {
-        console.tell(&render::failure(failure));
-    }
-    failure.exit
-}
-
 /// What the command line is answered with if it is not a command: help, the version, or what is wrong with it.
 fn refuse_arguments(error: &clap::Error, arguments: &[OsString]) -> Exit {
     let json = arguments.iter().any(|argument| argument == "--json");
@@ -107,7 +101,7 @@ fn refuse_arguments(error: &clap::Error, arguments: &[OsString]) -> Exit {
         _ if json => {
             let line = text.lines().next().unwrap_or_default();
             let message = line.strip_prefix("error: ").unwrap_or(line);
-            return show(&console, &Failure::new(Exit::Usage, message));
+            return render::show(&console, &Failure::new(Exit::Usage, message));
         }
         _ => console.tell(text.trim_end()),
     }

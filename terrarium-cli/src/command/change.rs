@@ -10,7 +10,6 @@ use crate::confirm::{self, Question};
 use crate::exit::{Exit, Failure};
 use crate::progress::Steps;
 use crate::render::{self, Answer, plan, points, report};
-use crate::signal;
 
 /// What is to be changed.
 pub(crate) struct Change {
@@ -57,7 +56,6 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
         return what.show(plan.as_ref(), planner.inventory(), &now, context);
     }
 
-    signal::watch(&context.interrupt, &context.console);
     let mut agreed = None;
     if what.ask {
         let planner = context.interrupt.or(host.look(now.clone())).await?;

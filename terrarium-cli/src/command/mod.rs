@@ -4,6 +4,8 @@ mod change;
 mod list;
 mod restore;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod undo;
 
 use std::sync::Arc;

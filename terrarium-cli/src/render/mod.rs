@@ -1,4 +1,4 @@
-//! Text and JSON of what terrarium-core answers. Nothing here reads or writes anything.
+//! Text and JSON of what terrarium-core answers.
 
 pub(crate) mod plan;
 pub(crate) mod points;
@@ -12,6 +12,7 @@ use serde::Serialize;
 use terrarium_core::Report;
 use terrarium_core::plan::{Level, Notice, Removal};
 
+use crate::console::Console;
 use crate::exit::{Exit, Failure};
 
 /// The version of everything that is answered as JSON.
@@ -44,6 +45,25 @@ fn escape(text: &str, dangerous: impl Fn(char) -> bool) -> String {
         }
     }
     escaped
+}
+
+/// Text that begins a line.
+pub(crate) fn capitalised(text: &str) -> String {
+    let mut rest = text.chars();
+    match rest.next() {
+        Some(first) => first.to_uppercase().chain(rest).collect(),
+        None => String::new(),
+    }
+}
+
+/// Tells why a command was not carried out, in the form that was asked for.
+pub(crate) fn show(console: &Console, failed: &Failure) -> Exit {
+    if console.json {
+        let _ = console.answer_json(&Answer::of_failure(failed));
+    } else {
+        console.tell(&failure(failed));
+    }
+    failed.exit
 }
 
 /// `error:`, and `help:` where there is something to do.

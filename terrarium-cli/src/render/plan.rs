@@ -10,7 +10,7 @@ use terrarium_core::{
     Coverage, InstanceRecord, InstanceRef, InstanceState, Inventory, Pending, Plan, RestorePoint,
     Stop, property,
 };
-use terrarium_zfs::DatasetName;
+use terrarium_zfs::{DatasetName, SnapshotName, UserProperties};
 
 use super::{JSON_VERSION, one_line, units};
 use crate::confirm::Question;
@@ -72,6 +72,12 @@ fn summary(
             }
         }
     }
+    if !contains(plan, |action| matches!(action, Action::Clone { .. })) {
+        for (snapshot, properties) in taken(plan) {
+            let line = snapshot_line(snapshot, properties, inventory, now);
+            let _ = writeln!(text, "  {line}");
+        }
+    }
     for notice in &plan.notices {
         text.push_str(&super::notice(notice));
     }
@@ -112,6 +118,45 @@ fn consequences(plan: &Plan, record: &InstanceRecord) -> Vec<String> {
         )
     }));
     lines
+}
+
+fn taken(plan: &Plan) -> impl Iterator<Item = &(SnapshotName, UserProperties)> {
+    let taken = plan.steps.iter().filter_map(|step| match &step.action {
+        Action::Snapshot { snapshots } => Some(snapshots),
+        _ => None,
+    });
+    taken.flatten()
+}
+
+/// A snapshot that is taken for somebody, and what they said of it.
+pub(crate) fn snapshot_line(
+    snapshot: &SnapshotName,
+    properties: &UserProperties,
+    inventory: &Inventory,
+    now: &Zoned,
+) -> String {
+    let instance = inventory
+        .instances
+        .iter()
+        .find(|instance| match &instance.coverage {
+            Coverage::Covered(covered) => covered.live.as_str() == snapshot.dataset_str(),
+            Coverage::NotCovered { .. } => false,
+        });
+    let of = match instance {
+        Some(instance) => instance.record.id.to_string(),
+        None => one_line(snapshot.dataset_str()),
+    };
+    let mut line = format!("{} of {of}", one_line(snapshot.name()));
+    if let Some(alias) = properties.get(property::ALIAS) {
+        let _ = write!(line, ", alias {}", one_line(alias));
+    }
+    let expires = properties
+        .get(property::EXPIRES)
+        .and_then(|expires| expires.parse().ok());
+    if let Some(expires) = expires {
+        let _ = write!(line, ", expires {}", units::time(expires, now.time_zone()));
+    }
+    line
 }
 
 fn is_in_place(plan: &Plan) -> bool {

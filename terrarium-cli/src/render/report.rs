@@ -5,13 +5,12 @@ use std::fmt::Write;
 use jiff::Zoned;
 use terrarium_core::plan::{Action, Purpose};
 use terrarium_core::{
-    Coverage, InstanceRef, InstanceState, Inventory, Outcome, Report, Restored, property,
-    with_causes,
+    InstanceRef, InstanceState, Inventory, Outcome, Report, Restored, with_causes,
 };
-use terrarium_zfs::{SnapshotName, UserProperties};
+use terrarium_zfs::SnapshotName;
 
-use super::plan::{Target, undo_time};
-use super::{one_line, units};
+use super::plan::{Target, snapshot_line, undo_time};
+use super::{capitalised, one_line, units};
 use crate::command::Doing;
 use crate::exit::{Exit, Failure};
 
@@ -114,7 +113,8 @@ fn snapshots_text(report: &Report, before: &Inventory, now: &Zoned) -> String {
             (&step.step.action, &step.outcome)
         {
             for (snapshot, properties) in snapshots {
-                text.push_str(&snapshot_text(snapshot, properties, before, now));
+                let taken = snapshot_line(snapshot, properties, before, now);
+                let _ = writeln!(text, "Took {taken}");
             }
         }
     }
@@ -132,34 +132,6 @@ pub(crate) fn snapshots(report: &Report) -> Vec<&SnapshotName> {
                 _ => None,
             });
     taken.flatten().map(|(name, _)| name).collect()
-}
-
-fn snapshot_text(
-    snapshot: &SnapshotName,
-    properties: &UserProperties,
-    before: &Inventory,
-    now: &Zoned,
-) -> String {
-    let of_it = |coverage: &Coverage| matches!(coverage, Coverage::Covered(covered) if covered.live.as_str() == snapshot.dataset_str());
-    let instance = before
-        .instances
-        .iter()
-        .find(|instance| of_it(&instance.coverage));
-    let of = match instance {
-        Some(instance) => instance.record.id.to_string(),
-        None => one_line(snapshot.dataset_str()),
-    };
-    let mut text = format!("Took {} of {of}", one_line(snapshot.name()));
-    if let Some(alias) = properties.get(property::ALIAS) {
-        let _ = write!(text, ", alias {}", one_line(alias));
-    }
-    let expires = properties
-        .get(property::EXPIRES)
-        .and_then(|expires| expires.parse().ok());
-    if let Some(expires) = expires {
-        let _ = write!(text, ", expires {}", units::time(expires, now.time_zone()));
-    }
-    text + "\n"
 }
 
 /// A recovery that a session began with, in one line; with all its steps if that is wanted.
@@ -277,12 +249,4 @@ pub(crate) fn steps(report: &Report) -> String {
         let _ = write!(text, "\n{}", steps(put_back));
     }
     text
-}
-
-fn capitalised(text: &str) -> String {
-    let mut rest = text.chars();
-    match rest.next() {
-        Some(first) => first.to_uppercase().chain(rest).collect(),
-        None => String::new(),
-    }
 }
