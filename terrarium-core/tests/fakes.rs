@@ -6,7 +6,7 @@ mod zfs {
     use terrarium_core::Zfs;
     use terrarium_core::conformance::zfs::{self as cases, ZfsRig};
     use terrarium_core::fake::FakeZfs;
-    use terrarium_zfs::{BookmarkName, DatasetName, SnapshotName};
+    use terrarium_zfs::{BookmarkName, DatasetName, Guid, Listing, SnapshotName};
 
     struct Rig {
         zfs: FakeZfs,
@@ -16,14 +16,23 @@ mod zfs {
     impl Rig {
         fn new() -> Self {
             let zfs = FakeZfs::with_pool("tank");
-            let root = DatasetName::new("tank/a case").unwrap();
+            let root = DatasetName::new("tank/a case").expect("a legal name");
             zfs.create_all(&root);
             Self { zfs, root }
         }
     }
 
     fn tank() -> DatasetName {
-        DatasetName::new("tank").unwrap()
+        DatasetName::new("tank").expect("a legal name")
+    }
+
+    fn all(zfs: &FakeZfs) -> Listing {
+        zfs.list(&tank()).expect("the pool is there")
+    }
+
+    fn guid(zfs: &FakeZfs, object: &str) -> Guid {
+        let found = zfs.guid(object).expect("the pool is there");
+        found.expect("the object is there")
     }
 
     /// Does something when it is dropped.
@@ -61,28 +70,29 @@ mod zfs {
         }
 
         fn bookmark(&self, bookmark: &BookmarkName, snapshot: &SnapshotName) {
-            self.zfs.bookmark(bookmark, snapshot).unwrap();
+            let made = self.zfs.bookmark(bookmark, snapshot);
+            made.expect("the snapshot is there");
         }
 
         fn send(&self, snapshot: &SnapshotName) -> Box<dyn Any> {
-            let guid = self.zfs.guid(snapshot.as_str()).unwrap();
+            let guid = guid(&self.zfs, snapshot.as_str());
             self.zfs.set_busy(snapshot, true);
             let zfs = self.zfs.clone();
             Box::new(Until(move || {
-                let snapshots = zfs.list(&tank()).unwrap().snapshots.into_iter();
-                for snapshot in snapshots.filter(|snapshot| Some(snapshot.guid) == guid) {
+                let snapshots = all(&zfs).snapshots.into_iter();
+                for snapshot in snapshots.filter(|snapshot| snapshot.guid == guid) {
                     zfs.set_busy(&snapshot.name, false);
                 }
             }))
         }
 
         fn mount(&self, dataset: &DatasetName) -> Box<dyn Any> {
-            let guid = self.zfs.guid(dataset.as_str()).unwrap();
+            let guid = guid(&self.zfs, dataset.as_str());
             self.zfs.set_mounted(dataset, true);
             let zfs = self.zfs.clone();
             Box::new(Until(move || {
-                let datasets = zfs.list(&tank()).unwrap().datasets.into_iter();
-                for dataset in datasets.filter(|dataset| Some(dataset.guid) == guid) {
+                let datasets = all(&zfs).datasets.into_iter();
+                for dataset in datasets.filter(|dataset| dataset.guid == guid) {
                     zfs.set_mounted(&dataset.name, false);
                 }
             }))
@@ -125,6 +135,10 @@ mod instances {
         }
     }
 
+    fn id(name: &str) -> InstanceRef {
+        name.parse().expect("a legal name")
+    }
+
     impl InstancesRig for Rig {
         type Instances = lxd_client::Client;
 
@@ -133,15 +147,15 @@ mod instances {
         }
 
         fn guest(&self) -> InstanceRef {
-            "guest".parse().unwrap()
+            id("guest")
         }
 
         fn stubborn(&self) -> InstanceRef {
-            "stubborn".parse().unwrap()
+            id("stubborn")
         }
 
         fn free(&self) -> InstanceRef {
-            "free".parse().unwrap()
+            id("free")
         }
     }
 

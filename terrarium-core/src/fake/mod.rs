@@ -10,7 +10,9 @@
 mod content;
 mod host;
 mod pool;
+mod properties;
 mod rules;
+mod seam;
 mod storage;
 mod zfs;
 

@@ -52,7 +52,7 @@ pub fn a_listing_shows_what_is_there_in_order(rig: &dyn ZfsRig) {
     );
     assert_eq!(newest.written, 0);
     assert_eq!((older.userrefs, newest.userrefs), (1, 0));
-    assert_eq!(older.clones, [clone.name.clone()]);
+    assert_eq!(older.clones, std::slice::from_ref(&clone.name));
     assert_eq!(newest.clones, []);
 
     let [mark] = &listing.bookmarks[..] else {
