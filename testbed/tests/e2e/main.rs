@@ -6,5 +6,9 @@
 mod guest;
 mod lxd_client;
 mod zfs_datasets;
+mod zfs_listing;
+mod zfs_pools_and_files;
+mod zfs_properties;
 mod zfs_snapshots;
+mod zfs_streams;
 mod zfs_support;
