@@ -3,8 +3,13 @@
 //! One module per topic. `make e2e` compiles this on the host, runs it in the guest,
 //! and `make e2e ARGS=guest::` runs the tests whose names contain `guest::`.
 
+mod as_new;
 mod guest;
+mod killed;
 mod lxd_client;
+mod refusals;
+mod rewind;
+mod time_machine;
 mod zfs_datasets;
 mod zfs_listing;
 mod zfs_pools_and_files;

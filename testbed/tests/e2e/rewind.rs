@@ -231,7 +231,7 @@ fn a_snapshot_that_is_being_sent_or_is_mounted_refuses_the_rewind_before_the_sto
     let holding = || run("pgrep").args(["-x", "zfs"]).finish().code() == Some(0);
     wait_until("the send is under way", Duration::from_secs(20), holding);
     untouched(&restore(&web, &["--at", &newer]).fails_with(3));
-    run("pkill").args(["-x", "sleep"]).finish();
+    let _ = run("pkill").args(["-x", "sleep"]).finish();
     send.kill();
     wait_until("the send has ended", Duration::from_secs(20), || !holding());
 
@@ -273,7 +273,7 @@ fn a_dataset_that_stays_mounted_elsewhere_is_not_moved_aside() {
     });
     let refused = restore(&web, &["--at", &old]);
     other.kill();
-    run("pkill").args(["-x", "sleep"]).finish();
+    let _ = run("pkill").args(["-x", "sleep"]).finish();
     let refused = refused.fails_with(3);
     assert!(refused.stderr.contains("still mounted by"), "{refused}");
     assert_eq!(ours(&web), [""; 0]);
