@@ -18,13 +18,13 @@ fn terrariumctl(arguments: &[&str]) -> Command {
 }
 
 fn run(arguments: &[&str]) -> (i32, String, String) {
-    shown(&terrariumctl(arguments).output().unwrap())
+    shown(&terrariumctl(arguments).output().expect("it starts"))
 }
 
 fn shown(output: &Output) -> (i32, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     (
-        output.status.code().unwrap(),
+        output.status.code().expect("no signal"),
         text(&output.stdout),
         text(&output.stderr),
     )
@@ -247,7 +247,7 @@ fn it_starts_in_less_than_20_ms() {
         // The best of many: what else the machine does is not what is measured.
         let best = (0..30).map(|_| {
             let begun = Instant::now();
-            terrariumctl(arguments).output().unwrap();
+            terrariumctl(arguments).output().expect("it starts");
             begun.elapsed()
         });
         let best = best.min().unwrap();

@@ -164,7 +164,12 @@ impl Case {
     /// Does it and crashes before step `index`.
     async fn crash(&self, scene: &Scene, index: usize) {
         let session = scene.begin().await;
-        let plan = self.what.plan(&session).await.unwrap().unwrap();
+        let plan = self
+            .what
+            .plan(&session)
+            .await
+            .expect("a plan")
+            .expect("nothing was recovered");
         let report = session.execute(&plan, &Stopping::crash_before(index)).await;
         assert!(
             matches!(report.error, Some(Error::Fault { .. })),

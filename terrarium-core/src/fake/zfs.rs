@@ -242,7 +242,7 @@ impl FakeZfs {
         self.lock().faults.push((call.to_owned(), error));
     }
 
-    /// Every call of [`Zfs`] so far, failed ones too: its name and its objects, such as `rename tank/a tank/b`.
+    /// Every call of [`Zfs`](crate::Zfs) so far, failed ones too: its name and its objects, such as `rename tank/a tank/b`.
     pub fn calls(&self) -> Vec<String> {
         self.lock().calls.clone()
     }

@@ -1,7 +1,7 @@
 //! Plan: what is going to be done, decided from an inventory alone.
 //!
 //! Planning does no I/O and asks no clock: the same inventory, request and time give the same plan.
-//! `--dry-run` prints the very value that [`crate::execute`] consumes.
+//! `--dry-run` prints the very value that [`crate::Session::execute`] consumes.
 
 mod as_new;
 mod identity;

@@ -81,7 +81,7 @@ impl Scene {
             .host
             .begin(&[web()], "test", self.now(), &Silent)
             .await
-            .unwrap()
+            .expect("a session")
         {
             Begun::Ready(session) => session,
             Begun::Stuck(report) => panic!("the recovery failed: {report:#?}"),
@@ -91,7 +91,7 @@ impl Scene {
     /// Carries out what is asked for, without faults.
     pub(crate) async fn run(&self, what: &What) -> Report {
         let session = self.begin().await;
-        let plan = what.plan(&session).await.unwrap();
+        let plan = what.plan(&session).await.expect("a plan");
         let plan = plan.expect("nothing was recovered");
         session.execute(&plan, &Silent).await
     }
@@ -219,7 +219,7 @@ impl What {
             What::Restore { at, start } => (at, start, in_place(false)),
             What::DestroyNewer { at, start } => (at, start, in_place(true)),
             What::AsNew { at, start } => {
-                let new = "web-2".parse().unwrap();
+                let new = "web-2".parse().expect("a legal name");
                 let identity = Default::default();
                 (at, start, Destination::AsNew { new, identity })
             }
