@@ -202,6 +202,9 @@ impl Error {
             | Error::Locked(_)
             | Error::Instances(InstancesError::StopTimedOut { .. }) => Class::Refused,
             Error::Name(_) => Class::Usage,
+            Error::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Class::Unavailable
+            }
             Error::Pool { .. } => Class::Unavailable,
             Error::Interrupted => Class::Interrupted,
             Error::Zfs(error) => class_of_zfs(error.kind()),
@@ -251,6 +254,9 @@ impl Error {
                     .to_owned(),
             ),
             Error::Locked(held) => Some(held.help()),
+            Error::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run it as root".to_owned())
+            }
             _ => None,
         }
     }

@@ -350,6 +350,7 @@ fn assemble(
     for record in records {
         let coverage = match cover(&record, &indexes, &problems, drivers, &pending) {
             Ok(covered) => {
+                claimed.insert(covered.dataset.name.clone());
                 claimed.extend(covered.moved.iter().map(|dataset| dataset.name.clone()));
                 Coverage::Covered(covered)
             }

@@ -93,7 +93,6 @@ async fn what_is_left_out_cut_off_or_orphaned_is_said() {
 
     Moved aside for instances that are gone, or that do not continue from them:
       tank/terrarium/aside/20260101-000000-beef/gone
-      tank/terrarium/aside/20261122-110000-*/web
     ");
 }
 
