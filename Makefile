@@ -3,7 +3,7 @@
 # need Debian 12 and refuse elsewhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test e2e bench
+.PHONY: help setup lint test e2e soak bench
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -24,9 +24,17 @@ test: ## The fast tests: everything that needs no virtual machine (ARGS: for nex
 	cargo nextest run --workspace --all-features --locked -E 'not binary_id(testbed::e2e)' $(ARGS)
 	cargo test --workspace --all-features --locked --doc
 
+# The tests that take most of an hour under emulation: SIGKILL before every step, every
+# value of every property. They run in `make soak`.
+SOAK := --skip killed:: --skip every_value_of_every_property
+
 e2e: ## The tests in the virtual machine (ARGS=FILTER, KEEP=1, VM=NAME of a running one)
 	scripts/setup e2e
-	testbed/e2e $(if $(KEEP),--keep) $(if $(VM),--vm '$(VM)') -- $(ARGS)
+	testbed/e2e $(if $(KEEP),--keep) $(if $(VM),--vm '$(VM)') -- $(or $(ARGS),$(SOAK))
+
+soak: ## All tests in the virtual machine, the long ones too (ARGS, KEEP, VM as for e2e)
+	scripts/setup e2e
+	testbed/e2e --limit 150m $(if $(KEEP),--keep) $(if $(VM),--vm '$(VM)') -- $(ARGS)
 
 bench: ## The benchmarks that need real ZFS, in the virtual machine (ARGS=FILTER)
 	scripts/setup e2e
