@@ -412,3 +412,69 @@ impl fmt::Display for Shown<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_one_line_that_names_operation_and_object() {
+        for errno in [
+            1, 2, 5, 11, 13, 16, 17, 18, 22, 28, 30, 52, 95, 122, 1029, 1044, 1999,
+        ] {
+            let error = Error::from_errno("rename", "tank/a\u{1b}[31m\nb", errno);
+            let text = error.to_string();
+            assert!(
+                text.starts_with("cannot rename tank/a\\u{1b}[31m\\nb: "),
+                "{text}"
+            );
+            assert!(!text.contains(['\u{1b}', '\n']), "{text}");
+        }
+    }
+
+    #[test]
+    fn error_numbers_are_classified() {
+        for (errno, kind) in [
+            (libc::ENOENT, ErrorKind::NotFound),
+            (libc::ESRCH, ErrorKind::NotFound),
+            (libc::EEXIST, ErrorKind::Exists),
+            (libc::EBUSY, ErrorKind::Busy),
+            (libc::EPERM, ErrorKind::PermissionDenied),
+            (libc::EACCES, ErrorKind::KeyUnavailable),
+            (libc::ENOSPC, ErrorKind::NoSpace),
+            (libc::EDQUOT, ErrorKind::QuotaExceeded),
+            (libc::EROFS, ErrorKind::ReadOnly),
+            (libc::EAGAIN, ErrorKind::Suspended),
+            (libc::EXDEV, ErrorKind::CrossesPools),
+            (libc::EINVAL, ErrorKind::InvalidArgument),
+            (1044, ErrorKind::InvalidArgument),
+            (libc::ENOTSUP, ErrorKind::NotSupported),
+            (1029, ErrorKind::NotSupported),
+            (libc::EINTR, ErrorKind::Interrupted),
+            (libc::ENAMETOOLONG, ErrorKind::TooLarge),
+            (libc::EIO, ErrorKind::Io),
+            (libc::EPIPE, ErrorKind::Other),
+            (9999, ErrorKind::Other),
+        ] {
+            assert_eq!(Error::from_errno("x", "y", errno).kind(), kind, "{errno}");
+        }
+    }
+
+    #[test]
+    fn a_batch_error_names_every_failure() {
+        let failure = |name: &str, errno| (name.to_owned(), Error::from_errno("hold", name, errno));
+        let error = BatchError::new(
+            "hold",
+            vec![failure("a@s", libc::EEXIST), failure("b@s", libc::EROFS)],
+        );
+        assert_eq!(
+            error.to_string(),
+            "cannot hold a@s: a@s exists; cannot hold b@s: it is read-only"
+        );
+        assert_eq!(error.kind(), ErrorKind::Exists);
+        assert_eq!(
+            error.help(),
+            Some("import the pool or set the dataset writable")
+        );
+    }
+}

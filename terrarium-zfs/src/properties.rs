@@ -198,3 +198,132 @@ fn check_text(value: &str) -> Result<(), &'static str> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn number(name: &str, value: &str) -> Option<u64> {
+        match encode(name, value) {
+            Ok(PropertyValue::Number(number)) => Some(number),
+            Ok(PropertyValue::Text(_)) | Err(_) => None,
+        }
+    }
+
+    #[test]
+    fn words_become_the_numbers_that_are_stored_on_disk() {
+        for (name, word, stored) in [
+            ("compression", "off", 2),
+            ("compression", "gzip", 10),
+            ("compression", "gzip-1", 5),
+            ("compression", "gzip-9", 13),
+            ("compression", "lz4", 15),
+            ("compression", "zstd", 16),
+            ("compression", "zstd-1", 16 | 1 << 7),
+            ("compression", "zstd-19", 16 | 19 << 7),
+            ("compression", "zstd-fast", 16 | 103 << 7),
+            ("compression", "zstd-fast-1", 16 | 103 << 7),
+            ("compression", "zstd-fast-10", 16 | 112 << 7),
+            ("compression", "zstd-fast-20", 16 | 113 << 7),
+            ("compression", "zstd-fast-1000", 16 | 123 << 7),
+            ("checksum", "blake3", 14),
+            ("dedup", "sha256,verify", 8 | 256),
+            ("canmount", "noauto", 2),
+            ("atime", "off", 0),
+            ("xattr", "on", 1),
+            ("xattr", "sa", 2),
+            ("recordsize", "1048576", 1 << 20),
+            ("quota", "none", 0),
+            ("quota", "0", 0),
+            ("filesystem_limit", "none", u64::MAX),
+            ("normalization", "formKC", 0x60),
+        ] {
+            assert_eq!(number(name, word), Some(stored), "{name}={word}");
+        }
+        let text = |value: &str| Ok(PropertyValue::Text(value.to_owned()));
+        assert_eq!(encode("mountpoint", "/a b ü"), text("/a b ü"));
+        assert_eq!(encode("terrarium:note", "-"), text("-"));
+    }
+
+    #[test]
+    fn what_is_no_value_of_a_property_is_refused() {
+        for (name, value) in [
+            ("compression", "zstd-0"),
+            ("compression", "zstd-20"),
+            ("compression", "zstd-03"),
+            ("compression", "zstd-fast-11"),
+            ("compression", "zstd-"),
+            ("compression", "gzip-10"),
+            ("compression", "LZ4"),
+            ("atime", "yes"),
+            ("atime", ""),
+            ("recordsize", "1M"),
+            ("recordsize", "none"),
+            ("quota", "-1"),
+            ("quota", "+1"),
+            ("quota", "18446744073709551616"),
+            ("mountpoint", "a\0b"),
+            ("t:a", "a\0b"),
+        ] {
+            let error = encode(name, value).expect_err(value);
+            assert!(matches!(error, PropertyError::Value { .. }), "{error}");
+            assert!(!error.to_string().contains('\0'), "{error}");
+        }
+        assert!(encode("t:a", &"x".repeat(8191)).is_ok());
+        assert!(encode("t:a", &"x".repeat(8192)).is_err());
+        for name in [
+            "used",
+            "guid",
+            "origin",
+            "clones",
+            "userquota@1",
+            "Quota",
+            "",
+            "filesystem_count",
+        ] {
+            let error = encode(name, "1").expect_err(name);
+            assert!(matches!(error, PropertyError::Unknown { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refused_value_changes_nothing() {
+        let mut properties = Properties::new();
+        properties.set("quota", "1").expect("a number");
+        properties.set("quota", "1M").expect_err("a unit");
+        assert_eq!(properties.value("quota"), Some(&PropertyValue::Number(1)));
+    }
+
+    #[test]
+    fn names_of_user_properties_follow_the_rules() {
+        for name in ["a:b", ":", "terrarium:last-used", "0:_.-"] {
+            check_user_property_name(name).expect(name);
+        }
+        check_user_property_name(&format!("a:{}", "b".repeat(253))).expect("255 bytes");
+        for name in [
+            "ab", "", "A:b", "a:B", "a b:c", "-a:b", "ä:b", "a:\n", "a:b@c",
+        ] {
+            let error = check_user_property_name(name).expect_err(name).to_string();
+            assert!(!error.contains('\n'), "{error}");
+        }
+        check_user_property_name(&format!("a:{}", "b".repeat(254))).expect_err("256 bytes");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn plain_numbers_and_texts_are_taken_as_they_are(value in any::<u64>(), text in "[^\0]*") {
+            prop_assert_eq!(number("refquota", &value.to_string()), Some(value));
+            prop_assert_eq!(encode("sharenfs", &text), Ok(PropertyValue::Text(text.clone())));
+            prop_assert_eq!(encode("t:a", &text), Ok(PropertyValue::Text(text)));
+        }
+
+        #[test]
+        fn garbage_is_refused_without_a_panic(name in "\\PC*", value in "\\PC*") {
+            let _ = encode(&name, &value);
+        }
+    }
+}

@@ -173,3 +173,103 @@ fn fletcher4_first(bytes: &[u8]) -> u64 {
         sum.wrapping_add(u32::from_ne_bytes(*word).into())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token as the kernel makes it.
+    fn token(change: impl FnOnce(&mut NvList)) -> String {
+        let mut list = NvList::new().expect("libnvpair is installed (package libnvpair3linux)");
+        list.add_str("toname", "tank/a b@s 1").expect("added");
+        for (name, number) in [
+            ("toguid", u64::MAX),
+            ("fromguid", 7),
+            ("object", 128),
+            ("offset", 1 << 40),
+            ("bytes", 123_456_789),
+        ] {
+            list.add_u64(name, number).expect("added");
+        }
+        list.add_flag("compressok").expect("added");
+        list.add_flag("rawok").expect("added");
+        change(&mut list);
+        let packed = list.pack().expect("packed");
+        let compressed = miniz_oxide::deflate::compress_to_vec_zlib(&packed, 6);
+        let hex: String = compressed
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        format!(
+            "1-{:x}-{:x}-{hex}",
+            fletcher4_first(&compressed),
+            packed.len()
+        )
+    }
+
+    #[test]
+    fn a_token_says_where_a_receive_stands() {
+        let token: ResumeToken = token(|_| {}).parse().expect("a token");
+        assert_eq!(token.to_name(), "tank/a b@s 1");
+        assert_eq!(token.to_guid(), Guid::new(u64::MAX));
+        assert_eq!(token.from_guid(), Some(Guid::new(7)));
+        assert_eq!(token.position(), (128, 1 << 40));
+        assert_eq!(token.bytes(), 123_456_789);
+        let flags = SendFlags {
+            compressed: true,
+            raw: true,
+            ..SendFlags::default()
+        };
+        assert_eq!(token.flags(), flags);
+    }
+
+    #[test]
+    fn a_token_of_a_full_stream_has_no_source() {
+        let token = token(|list| list.add_u64("fromguid", 0).expect("added"));
+        assert_eq!(
+            token.parse::<ResumeToken>().expect("a token").from_guid(),
+            None
+        );
+    }
+
+    #[test]
+    fn a_token_with_anything_changed_is_refused() {
+        let whole = token(|_| {});
+        for at in 0..whole.len() {
+            for replacement in ["", "0", "f", "-", "é"] {
+                let damaged = format!("{}{replacement}{}", &whole[..at], &whole[at + 1..]);
+                if !damaged.eq_ignore_ascii_case(&whole) && whole[at..=at] != *replacement {
+                    damaged.parse::<ResumeToken>().expect_err(&damaged);
+                }
+            }
+        }
+        for cut in 0..whole.len() {
+            whole[..cut].parse::<ResumeToken>().expect_err("cut short");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_token_is_told() {
+        let refused = |text: &str| text.parse::<ResumeToken>().expect_err(text);
+        assert_eq!(refused(""), TokenError::Form);
+        assert_eq!(refused("-"), TokenError::Form);
+        assert_eq!(refused("1-2-3"), TokenError::Form);
+        assert_eq!(refused("2-0-0-"), TokenError::Version);
+        assert_eq!(refused("1-+5-0-"), TokenError::Form);
+        assert_eq!(refused("1-0-0-abc"), TokenError::Form, "half a byte");
+        assert_eq!(refused("1-1-0-"), TokenError::Checksum);
+        assert_eq!(refused("1-0-0-"), TokenError::Payload);
+        assert_eq!(
+            refused(&format!("1-0-{:x}-", u64::MAX)),
+            TokenError::Form,
+            "a forged size"
+        );
+        let without = token(|list| list.add_str("toguid", "no number").expect("added"));
+        assert_eq!(refused(&without), TokenError::Payload);
+        let larger = token(|_| {}).replacen("-", "-0", 1);
+        assert!(
+            larger.parse::<ResumeToken>().is_ok(),
+            "a leading zero is no change"
+        );
+    }
+}

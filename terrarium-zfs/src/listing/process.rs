@@ -305,3 +305,136 @@ pub(crate) fn guid(object: &str) -> Result<Option<Guid>, Error> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn listed(lines: &[&str]) -> Result<Listing, &'static str> {
+        let mut objects = Objects::default();
+        lines.iter().try_for_each(|line| objects.add(line))?;
+        Ok(objects.into_listing())
+    }
+
+    #[test]
+    fn lines_of_zfs_list_become_objects_in_order() {
+        let listing = listed(&[
+            "filesystem\ttank/b \t11\t2\t1700000001\t10\t20\t30\t40\t-\t-\ttank/a@s\tyes\ttank\t1-2-3\t-",
+            "volume\ttank/a\t18446744073709551615\t1\t1700000000\t1\t2\t3\t4\t-\t-\t-\t-\t-\t-\t-",
+            "snapshot\ttank/a@z\t12\t3\t1700000002\t5\t-\t6\t7\t8\ttank/b ,tank/%recv,tank/a c\t-\t-\t-\t-\toff",
+            "snapshot\ttank/a@a\t13\t4\t1700000003\t0\t-\t0\t0\t0\t\t-\t-\t-\t-\toff",
+            "bookmark\ttank/a#m\t12\t3\t1700000002\t-\t-\t6\t-\t-\t-\t-\t-\t-\t-\t-",
+        ]);
+        let listing = listing.expect("all is understood");
+        let [volume, filesystem] = &listing.datasets[..] else {
+            panic!("two")
+        };
+        assert_eq!(
+            (volume.kind, volume.guid.get()),
+            (DatasetKind::Volume, u64::MAX)
+        );
+        assert_eq!((volume.origin.as_ref(), volume.mounted), (None, false));
+        assert_eq!(filesystem.name.as_str(), "tank/b ");
+        assert_eq!(
+            filesystem.origin.as_ref().map(SnapshotName::as_str),
+            Some("tank/a@s")
+        );
+        assert_eq!(
+            filesystem.encryption_root.as_ref().map(DatasetName::as_str),
+            Some("tank")
+        );
+        assert_eq!(filesystem.receive_resume_token.as_deref(), Some("1-2-3"));
+        assert!(filesystem.mounted);
+        let sizes = (filesystem.used, filesystem.available, filesystem.referenced);
+        assert_eq!((sizes, filesystem.written), ((10, 20, 30), 40));
+        let [older, newer] = &listing.snapshots[..] else {
+            panic!("two")
+        };
+        assert_eq!(
+            (older.name.name(), newer.name.name()),
+            ("z", "a"),
+            "by age, not by name"
+        );
+        assert_eq!(
+            (older.used, older.referenced, older.written, older.userrefs),
+            (5, 6, 7, 8)
+        );
+        let clones: Vec<_> = older.clones.iter().map(DatasetName::as_str).collect();
+        assert_eq!(
+            clones,
+            ["tank/a c", "tank/b "],
+            "without the one being received"
+        );
+        assert_eq!(newer.clones, []);
+        assert_eq!(listing.bookmarks[0].name.as_str(), "tank/a#m");
+    }
+
+    #[test]
+    fn a_line_that_is_not_understood_is_an_error() {
+        let good = "snapshot\ttank/a@z\t12\t3\t1700000002\t5\t-\t6\t7\t8\t-\t-\t-\t-\t-\toff";
+        assert!(listed(&[good]).is_ok());
+        for (n, bad) in [
+            (0, "share"),
+            (1, "tank"),
+            (2, "-"),
+            (3, "x"),
+            (4, ""),
+            (5, "1K"),
+            (10, "a b@"),
+        ] {
+            let mut fields: Vec<&str> = good.split('\t').collect();
+            fields[n] = bad;
+            listed(&[&fields.join("\t")]).expect_err(bad);
+        }
+        for line in ["", "snapshot", &format!("{good}\t")] {
+            listed(&[line]).expect_err(line);
+        }
+    }
+
+    fn records(lines: &str) -> Vec<(String, String, String)> {
+        let mut record = Record::default();
+        let mut records = Vec::new();
+        for line in lines.split('\n') {
+            if let Some((name, property, value)) = record.line(line) {
+                records.push((name.to_owned(), property.to_owned(), value.to_owned()));
+            }
+        }
+        records
+    }
+
+    #[test]
+    fn values_with_tabs_and_line_feeds_are_put_together_again() {
+        let lines =
+            "a b\tt:a\ttab\there\tlocal\na b\tt:b\t\n\ntwo\nlines\n\tlocal\na b\tt:c\t\tlocal";
+        let expected = [
+            ("t:a", "tab\there"),
+            ("t:b", "\n\ntwo\nlines\n"),
+            ("t:c", ""),
+        ];
+        let expected = expected.map(|(p, v)| ("a b".to_owned(), p.to_owned(), v.to_owned()));
+        assert_eq!(records(lines), expected);
+        assert_eq!(records("a\tt:a\tcut"), []);
+        assert_eq!(records(""), []);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_value_that_does_not_end_a_record_itself_is_read_whole(
+            values in prop::collection::vec("[a-z\t\n ]{0,12}", 1..5),
+        ) {
+            prop_assume!(values.iter().all(|value| !value.contains("\tlocal\n")));
+            let lines: Vec<_> = values.iter().map(|value| format!("a\tt:a\t{value}\tlocal")).collect();
+            let read: Vec<_> = records(&lines.join("\n")).into_iter().map(|(_, _, v)| v).collect();
+            prop_assert_eq!(read, values);
+        }
+
+        #[test]
+        fn garbage_is_refused_without_a_panic(lines in prop::collection::vec("[ -~\t]{0,80}", 0..4)) {
+            let _ = listed(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+}
