@@ -49,16 +49,9 @@ impl Instances for Client {
 
     async fn get(&self, id: &InstanceRef) -> Answer<Option<InstanceRecord>> {
         let client = self.project(id.project.as_str());
-        let name = id.name.as_str();
-        let instance = async {
-            let mut instance = client.instance(name).await?.value;
-            if instance.snapshots.is_none() {
-                instance.snapshots = Some(client.snapshots(name).await?);
-            }
-            Ok(instance)
-        };
-        match instance.await {
-            Ok(instance) => record(instance).map(Some),
+        // One question to the storage, where a list of the snapshots costs one for each of them.
+        match client.instance_full(id.name.as_str()).await {
+            Ok(instance) => record(instance.value).map(Some),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(failed("read", id, source)),
         }

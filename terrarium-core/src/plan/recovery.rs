@@ -180,20 +180,7 @@ impl Scene<'_> {
             );
         }
         if !self.is_running() {
-            if intent.idmap.is_some() && intent.idmap.as_ref() != self.idmap_now() {
-                steps.then(
-                    set_idmap(&intent.instance, intent.idmap.clone()),
-                    "the files have the ids of that time",
-                );
-            }
-            if intent.start {
-                steps.then(
-                    Action::Start {
-                        instance: intent.instance.clone(),
-                    },
-                    "asked for",
-                );
-            }
+            rewind::wake_steps(steps, intent, self.idmap_now());
         }
         let mut goal = goal.clone();
         goal.records_to_drop.retain(|name| self.has_record(name));

@@ -222,20 +222,7 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
         },
         "the history up to the point belongs to the instance again",
     );
-    if request.idmap.is_some() && request.idmap != idmap_before {
-        steps.then(
-            set_idmap(&request.instance, request.idmap.clone()),
-            "the files have the ids of that time",
-        );
-    }
-    if request.start {
-        steps.then(
-            Action::Start {
-                instance: request.instance.clone(),
-            },
-            "asked for",
-        );
-    }
+    wake_steps(&mut steps, &intent, idmap_before.as_ref());
     finish_steps(&mut steps, &intent, &goal, layout);
 
     Ok(Plan {
@@ -318,6 +305,24 @@ pub(super) fn finish_steps(
         },
         "the rewind is complete",
     );
+}
+
+/// Gives LXD the id map of the point's files, if it has another one, and starts the instance if that was asked for.
+pub(super) fn wake_steps(steps: &mut Steps, intent: &Intent, idmap_now: Option<&String>) {
+    if intent.idmap.is_some() && intent.idmap.as_ref() != idmap_now {
+        steps.then(
+            set_idmap(&intent.instance, intent.idmap.clone()),
+            "the files have the ids of that time",
+        );
+    }
+    if intent.start {
+        steps.then(
+            Action::Start {
+                instance: intent.instance.clone(),
+            },
+            "asked for",
+        );
+    }
 }
 
 pub(super) fn set_idmap(instance: &InstanceRef, idmap: Option<String>) -> Action {

@@ -1,6 +1,6 @@
 //! `--destroy-newer`: the plain rollback, which cannot be undone.
 
-use super::rewind::{RewindRequest, find_point, refuse_ephemeral, saved_records, set_idmap};
+use super::rewind::{RewindRequest, find_point, refuse_ephemeral, saved_records, wake_steps};
 use super::{Action, Notice, Plan, Purpose, Steps};
 use crate::details::Details;
 use crate::error::Error;
@@ -139,20 +139,7 @@ pub(super) fn finish_steps(
     goal: &RollbackGoal,
     idmap_now: Option<&String>,
 ) {
-    if intent.idmap.is_some() && intent.idmap.as_ref() != idmap_now {
-        steps.then(
-            set_idmap(&intent.instance, intent.idmap.clone()),
-            "the files have the ids of that time",
-        );
-    }
-    if intent.start {
-        steps.then(
-            Action::Start {
-                instance: intent.instance.clone(),
-            },
-            "asked for",
-        );
-    }
+    wake_steps(steps, intent, idmap_now);
     for record in &goal.records_to_drop {
         steps.then(
             Action::DropRecord {
