@@ -92,12 +92,12 @@ pub enum Error {
         obstacle: String,
     },
     /// The dataset of a stopped instance is still mounted somewhere.
-    #[error("{dataset} is still mounted by {by}")]
+    #[error("{dataset} is still mounted {place}")]
     Mounted {
         /// The dataset.
         dataset: DatasetName,
-        /// A process in whose mount namespace it is mounted.
-        by: String,
+        /// Where, and in whose mount namespace.
+        place: String,
     },
     /// Between plan and execution something changed.
     #[error("{object} is not what it was when the plan was made: {change}")]
@@ -249,8 +249,8 @@ impl Error {
             Error::Instances(InstancesError::Lxd { source, .. }) => source.help().map(Into::into),
             Error::Ephemeral { .. } => Some("restore as new, or make it permanent with `lxc config edit` first".to_owned()),
             Error::Mounted { .. } => Some(
-                "what is mounted can be written to, so it is not moved aside; end that process or unmount it in its \
-                 namespace"
+                "what is mounted can be written to, so it is not moved aside; end what uses it there, or unmount it. \
+                 LXD keeps a stopped instance mounted for about 15 seconds after a file was pulled or pushed"
                     .to_owned(),
             ),
             Error::Locked(held) => Some(held.help()),

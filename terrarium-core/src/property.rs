@@ -23,6 +23,11 @@ pub const OPERATION: &str = "terrarium:operation";
 /// `terrarium:intent.1`, `.2`, … where one value cannot hold it.
 pub const INTENT: &str = "terrarium:intent";
 
+/// What a listing tells of snapshots: what makes one a restore point of a certain kind.
+pub const OF_SNAPSHOTS: [&str; 8] = [
+    KIND, ALIAS, EXPIRES, LAST_USED, PERIOD, IDMAP, CONFIG, OPERATION,
+];
+
 /// The LXD config key that marks an instance which a restore is still building.
 pub const LXD_OPERATION: &str = "user.terrarium.operation";
 /// The LXD config key that keeps an instance from being deleted.

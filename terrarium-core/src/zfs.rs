@@ -7,7 +7,7 @@ use terrarium_zfs::{
     UserProperties, ZfsCore,
 };
 
-use crate::mounts;
+use crate::{mounts, property};
 
 /// The calls that plans are made of. Every one blocks until it has taken effect on the pool.
 ///
@@ -15,6 +15,8 @@ use crate::mounts;
 /// what both must do.
 pub trait Zfs: Send + Sync + 'static {
     /// Everything at and below `root`: datasets, snapshots, bookmarks.
+    ///
+    /// Of a snapshot's user properties those in [`property::OF_SNAPSHOTS`] are told.
     ///
     /// # Errors
     /// [`Error`] if `root` does not exist or the pool cannot be read.
@@ -95,11 +97,11 @@ pub trait Zfs: Send + Sync + 'static {
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<(), Error>;
 
-    /// Who has a dataset mounted, in whatever mount namespace, as text for people; `None` if nobody has.
+    /// Where a dataset is mounted, in whatever mount namespace, as text for people; `None` if it is not.
     ///
     /// # Errors
     /// [`Error`] if that cannot be found out.
-    fn mounted_by(&self, dataset: &DatasetName) -> Result<Option<String>, Error>;
+    fn mounted_at(&self, dataset: &DatasetName) -> Result<Option<String>, Error>;
 
     /// The state of a pool.
     ///
@@ -121,7 +123,7 @@ pub trait Zfs: Send + Sync + 'static {
 
 impl Zfs for ZfsCore {
     fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
-        ZfsCore::list(self, root)
+        ZfsCore::list(self, root, &property::OF_SNAPSHOTS)
     }
 
     fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
@@ -177,9 +179,9 @@ impl Zfs for ZfsCore {
         ZfsCore::set_user_properties(self, object, changes)
     }
 
-    fn mounted_by(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
-        mounts::mounted_by(dataset).map_err(|error| Error::Io {
-            attempt: Attempt::new("find out who has mounted", dataset.as_str()),
+    fn mounted_at(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
+        mounts::mounted_at(dataset).map_err(|error| Error::Io {
+            attempt: Attempt::new("find out where is mounted", dataset.as_str()),
             errno: error.raw_os_error().unwrap_or_default(),
         })
     }

@@ -222,10 +222,10 @@ mod host {
             host.zfs().read(&aside, "rootfs/a").as_deref(),
             Some(&b"1"[..])
         );
-        assert!(host.zfs().mounted_by(&aside).unwrap().is_some());
+        assert!(host.zfs().mounted_at(&aside).unwrap().is_some());
 
         host.client().stop(&web(), STOP).await.unwrap();
-        assert_eq!(host.zfs().mounted_by(&aside).unwrap(), None);
+        assert_eq!(host.zfs().mounted_at(&aside).unwrap(), None);
     }
 
     #[tokio::test]

@@ -75,19 +75,29 @@ fn measure(core: ZfsCore, root: &DatasetName, rounds: usize) -> Result<(), Box<d
     let ways: [Way<'_>; 4] = [
         (
             "ZfsCore::list",
-            Box::new(|| Ok(core.list(root)?.snapshots.len())),
+            Box::new(|| Ok(core.list(root, &OF_SNAPSHOTS)?.snapshots.len())),
         ),
         (
             "channel program",
             Box::new(|| by_channel_program(core, root)),
         ),
         (
-            "zfs get, one pass",
-            Box::new(|| lines(&["-s", "local,none", "-t", "all"], root)),
+            "zfs list of names",
+            Box::new(|| zfs(&["list", "-r", "-t", "all", "-o", "name"], root)),
         ),
         (
-            "zfs get, local only",
-            Box::new(|| lines(&["-s", "local", "-t", "snapshot"], root)),
+            "zfs get all",
+            Box::new(|| {
+                let what = [
+                    "get",
+                    "-r",
+                    "-s",
+                    "local",
+                    "-t",
+                    "filesystem,volume,snapshot",
+                ];
+                zfs(&[&what[..], &["all"]].concat(), root)
+            }),
         ),
     ];
     let mut times = vec![Vec::new(); ways.len()];
@@ -116,11 +126,15 @@ fn measure(core: ZfsCore, root: &DatasetName, rounds: usize) -> Result<(), Box<d
     Ok(())
 }
 
-fn lines(options: &[&str], root: &DatasetName) -> Result<usize, Box<dyn Error>> {
+const OF_SNAPSHOTS: [&str; 3] = ["terrarium:kind", "terrarium:period", "terrarium:config"];
+
+/// Runs `zfs` and counts the lines of its output.
+fn zfs(arguments: &[&str], root: &DatasetName) -> Result<usize, Box<dyn Error>> {
     let output = Command::new("zfs")
-        .args(["get", "-Hp", "-r", "-o", "name,property,value,source"])
-        .args(options)
-        .args(["all", root.as_str()])
+        .arg(arguments[0])
+        .arg("-Hp")
+        .args(&arguments[1..])
+        .arg(root.as_str())
         .output()?;
     Ok(output.stdout.split(|&byte| byte == b'\n').count())
 }

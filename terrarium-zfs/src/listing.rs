@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::handle::ZfsCore;
 use crate::ids::{Guid, Txg};
 use crate::names::{BookmarkName, DatasetName, SnapshotName};
-use crate::properties::UserProperties;
+use crate::properties::{UserProperties, check_user_property_name};
 
 /// A filesystem or a volume. Sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,7 +78,8 @@ pub struct Snapshot {
     pub userrefs: u64,
     /// The clones that depend on it, by name; without the hidden one of a receive in progress.
     pub clones: Vec<DatasetName>,
-    /// The user properties set on the snapshot itself, without those it inherits from its dataset.
+    /// The user properties set on the snapshot itself, of those that were asked for; without what it
+    /// inherits from its dataset.
     pub user_properties: UserProperties,
 }
 
@@ -193,10 +194,17 @@ impl Listing {
 impl ZfsCore {
     /// Lists a dataset and all below it, with snapshots and bookmarks.
     ///
+    /// Of snapshots these `user_properties` are told; the local properties of datasets are told all.
+    /// Needs no privilege.
+    ///
     /// # Errors
-    /// [`Error::NotFound`] if `root` does not exist.
-    pub fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
-        process::list(root)
+    /// [`Error::NotFound`] if `root` does not exist; [`Error::Property`] if a name is no legal name of
+    /// a user property; [`Error::Suspended`]; [`Error::Unavailable`] if `zfs` is not installed.
+    pub fn list(&self, root: &DatasetName, user_properties: &[&str]) -> Result<Listing, Error> {
+        for name in user_properties {
+            check_user_property_name(name)?;
+        }
+        process::list(root, user_properties)
     }
 
     /// The guid of a dataset or snapshot; `None` if there is none of that name.

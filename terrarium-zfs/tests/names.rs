@@ -201,7 +201,11 @@ impl Libzfs {
                 .iter()
                 .any(|prefix| pool.starts_with(prefix) && pool != *prefix)
             || pool == "spare";
-        let pool = if old { "p" } else { pool };
+        let pool = if old {
+            &format!("p{}", &pool[1..])
+        } else {
+            pool
+        };
         // The name check lets `tank/.@a` pass, whose dataset can never exist.
         let dataset = name.split(['@', '#']).next().expect("never empty");
         self.accepts(name, kind)

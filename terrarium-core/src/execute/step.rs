@@ -20,8 +20,9 @@ use crate::zfs::Zfs;
 
 const DONE: Outcome = Outcome::Done { note: None };
 
-/// How long a dataset may stay mounted after its instance has stopped.
-const UNMOUNT_TIME: Duration = Duration::from_secs(5);
+/// How long a dataset may stay mounted after its instance has stopped: twice what LXD's file server keeps it
+/// mounted after the last file was pulled or pushed.
+const UNMOUNT_TIME: Duration = Duration::from_secs(30);
 
 fn skipped(reason: impl Into<String>) -> Result<Outcome, Error> {
     Ok(Outcome::Skipped {
@@ -274,18 +275,18 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         Ok(DONE)
     }
 
-    /// LXD's unmount may take a moment longer than its stop.
+    /// LXD's unmount may come later than its stop.
     async fn check_unmounted(&self, dataset: &DatasetName) -> Result<Outcome, Error> {
         let deadline = tokio::time::Instant::now() + UNMOUNT_TIME;
         loop {
             let asked = dataset.clone();
-            let Some(by) = self.on_zfs(move |zfs| zfs.mounted_by(&asked)).await? else {
+            let Some(place) = self.on_zfs(move |zfs| zfs.mounted_at(&asked)).await? else {
                 return Ok(DONE);
             };
             if tokio::time::Instant::now() >= deadline {
                 return Err(Error::Mounted {
                     dataset: dataset.clone(),
-                    by,
+                    place,
                 });
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -8,6 +8,7 @@ use terrarium_zfs::{
 };
 
 use super::content::Content;
+use crate::property;
 
 /// Bytes that a pool can hold; nothing but figures follows from it.
 const SIZE: u64 = 1 << 30;
@@ -260,7 +261,9 @@ impl Pool {
         listed.used = frozen.content.unshared(before.into_iter().chain([after]));
         listed.userrefs = frozen.holds.len() as u64;
         listed.clones = clones.map(|(name, _)| name.clone()).collect();
-        listed.user_properties = frozen.user_properties.clone();
+        let told = frozen.user_properties.iter();
+        let told = told.filter(|(name, _)| property::OF_SNAPSHOTS.contains(&name.as_str()));
+        listed.user_properties = told.map(|(n, v)| (n.clone(), v.clone())).collect();
         Some(listed)
     }
 

@@ -145,10 +145,10 @@ impl Zfs for FakeZfs {
         }
     }
 
-    fn mounted_by(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
-        self.call("mounted_by", &[dataset.as_str()], Need::Read, |pool, _| {
+    fn mounted_at(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
+        self.call("mounted_at", &[dataset.as_str()], Need::Read, |pool, _| {
             let mounted = pool.heads.get(dataset).is_some_and(|head| head.mounted);
-            Ok(mounted.then(|| "somebody (process 1)".to_owned()))
+            Ok(mounted.then(|| "on this host at /mnt".to_owned()))
         })
     }
 

@@ -1,6 +1,6 @@
-//! Listing by the programs `zfs list` and `zfs get`.
+//! Listing by the program `zfs get`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::command;
 use crate::error::Error;
@@ -11,45 +11,40 @@ use crate::names::{BookmarkName, DatasetName, SnapshotName};
 
 const OPERATION: &str = "list";
 
-/// A dataset and all below it.
+/// A dataset and all below it, with these user properties of snapshots.
 ///
-/// The first pass lists what is there, the second adds the local properties: so each listed object
-/// that still exists at the second has its properties, and one that came in between is not listed.
-pub(crate) fn list(root: &DatasetName) -> Result<Listing, Error> {
+/// The first pass lists what is there, the second adds the local properties of datasets: so each
+/// listed dataset that still exists at the second has its properties, and one that came in between
+/// is not listed.
+///
+/// Two passes, because `zfs get all` opens each object once more for the properties that the file
+/// system keeps itself: that triples the time, and nobody asks for these of snapshots.
+pub(crate) fn list(root: &DatasetName, user_properties: &[&str]) -> Result<Listing, Error> {
+    let properties = [&COLUMNS[..], user_properties].concat();
+    let asked = properties.join(",");
+    let what_is_there = ["-t", "all", "-o", "name,property,value,source", &asked];
     let mut objects = Objects::default();
-    let columns = COLUMNS.join(",");
-    let arguments = [
-        "list",
-        "-Hp",
-        "-r",
-        "-t",
-        "all",
-        "-o",
-        &columns,
-        "--",
-        root.as_str(),
-    ];
-    command::for_each_line(OPERATION, root.as_str(), "zfs", &arguments, |line| {
-        objects
-            .add(line)
+    let mut table = Table::new(&properties);
+    get(root, &what_is_there, |line| {
+        let complete = table.line(line);
+        complete
+            .and_then(|object| objects.add(object, user_properties))
             .map_err(|what| unexpected(root, what, line))
     })?;
-    let arguments = [
-        "get",
-        "-Hp",
-        "-r",
+    let last = table.end();
+    last.and_then(|object| objects.add(object, user_properties))
+        .map_err(|what| unexpected(root, what, "the end"))?;
+    let set_on_datasets = [
         "-t",
-        "filesystem,volume,snapshot",
+        "filesystem,volume",
         "-s",
         "local",
         "-o",
         "name,property,value,source",
         "all",
-        "--",
-        root.as_str(),
     ];
     let mut record = Record::default();
-    command::for_each_line(OPERATION, root.as_str(), "zfs", &arguments, |line| {
+    get(root, &set_on_datasets, |line| {
         if let Some((name, property, value)) = record.line(line) {
             objects.set_local(name, property, value);
         }
@@ -58,13 +53,23 @@ pub(crate) fn list(root: &DatasetName) -> Result<Listing, Error> {
     Ok(objects.into_listing())
 }
 
-fn unexpected(root: &DatasetName, what: &str, line: &str) -> Error {
-    Error::unexpected(OPERATION, root.as_str(), format!("{what} in \"{line}\""))
+/// Runs `zfs get` for a dataset and all below it.
+fn get(
+    root: &DatasetName,
+    arguments: &[&str],
+    line: impl FnMut(&str) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let arguments = [&["get", "-Hp", "-r"], arguments, &["--", root.as_str()]].concat();
+    command::for_each_line(OPERATION, root.as_str(), "zfs", &arguments, line)
 }
 
-const COLUMNS: [&str; 16] = [
+fn unexpected(root: &DatasetName, what: &str, line: &str) -> Error {
+    Error::unexpected(OPERATION, root.as_str(), format!("{what} at \"{line}\""))
+}
+
+/// What is asked of every object; `-` where an object has no such property.
+const COLUMNS: [&str; 14] = [
     "type",
-    "name",
     "guid",
     "createtxg",
     "creation",
@@ -78,26 +83,124 @@ const COLUMNS: [&str; 16] = [
     "mounted",
     "encryptionroot",
     "receive_resume_token",
-    "defer_destroy",
 ];
+
+/// An object and its properties in the order of asking: value and source.
+#[derive(Debug, PartialEq, Eq)]
+struct Object {
+    name: String,
+    properties: Vec<(String, String)>,
+}
+
+/// Puts the output of `zfs get` with a list of properties together again, object by object.
+///
+/// A user property's value may hold any character, line feeds included. The properties come in the
+/// order of asking, so a line that does not begin the next one goes on with the value before it;
+/// only a value made to look like the next line is not read whole.
+struct Table<'a> {
+    /// Native properties, the type first, then user properties.
+    asked: &'a [&'a str],
+    name: String,
+    /// Value and source of each property so far, as one text.
+    answers: Vec<String>,
+}
+
+impl<'a> Table<'a> {
+    fn new(asked: &'a [&'a str]) -> Self {
+        Self {
+            asked,
+            name: String::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// Takes a line; gives the object before it if the line begins another one.
+    fn line(&mut self, line: &str) -> Result<Option<Object>, &'static str> {
+        if self.answers.is_empty() || self.answers.len() == self.asked.len() {
+            if let Some((name, answer)) = self.begins_object(line) {
+                let before = self.end()?;
+                self.name = name.to_owned();
+                self.answers.push(answer.to_owned());
+                return Ok(before);
+            }
+        } else if let Some(answer) = self.begins_property(line) {
+            self.answers.push(answer.to_owned());
+            return Ok(None);
+        }
+        let current = self.answers.len().wrapping_sub(1);
+        match (self.asked.get(current), self.answers.last_mut()) {
+            (Some(property), Some(answer)) if property.contains(':') => {
+                answer.push('\n');
+                answer.push_str(line);
+                Ok(None)
+            }
+            _ => Err("another property than expected"),
+        }
+    }
+
+    /// Gives the object under way when the output ends.
+    fn end(&mut self) -> Result<Option<Object>, &'static str> {
+        if self.answers.is_empty() {
+            return Ok(None);
+        }
+        if self.answers.len() != self.asked.len() {
+            return Err("too few properties");
+        }
+        let split = |answer: String| {
+            let (value, source) = answer.rsplit_once('\t').ok_or("no source")?;
+            Ok((value.to_owned(), source.to_owned()))
+        };
+        Ok(Some(Object {
+            name: std::mem::take(&mut self.name),
+            properties: self
+                .answers
+                .drain(..)
+                .map(split)
+                .collect::<Result<_, &'static str>>()?,
+        }))
+    }
+
+    /// The name and the answer in a line that tells an object's type.
+    fn begins_object<'l>(&self, line: &'l str) -> Option<(&'l str, &'l str)> {
+        let (name, rest) = line.split_once('\t')?;
+        let (property, answer) = rest.split_once('\t')?;
+        (property == *self.asked.first()? && answer.ends_with("\t-")).then_some((name, answer))
+    }
+
+    /// The answer in a line that tells the next property of the object under way.
+    fn begins_property<'l>(&self, line: &'l str) -> Option<&'l str> {
+        let rest = line.strip_prefix(&self.name)?.strip_prefix('\t')?;
+        let property = self.asked.get(self.answers.len())?;
+        rest.strip_prefix(property)?.strip_prefix('\t')
+    }
+}
 
 #[derive(Default)]
 struct Objects {
     datasets: Vec<Dataset>,
     snapshots: Vec<Snapshot>,
     bookmarks: Vec<Bookmark>,
+    /// Where each dataset is.
     index: HashMap<String, usize>,
 }
 
 impl Objects {
-    /// Adds a line of `zfs list`; the error says what is wrong with it.
-    fn add(&mut self, line: &str) -> Result<(), &'static str> {
-        let fields: Vec<&str> = line.split('\t').collect();
-        let fields: [&str; COLUMNS.len()] =
-            fields.try_into().map_err(|_| "a wrong number of fields")?;
+    /// Adds what `zfs get` told of an object; the error says what is wrong with it.
+    fn add(
+        &mut self,
+        object: Option<Object>,
+        user_properties: &[&str],
+    ) -> Result<(), &'static str> {
+        let Some(Object { name, properties }) = object else {
+            return Ok(());
+        };
+        let (native, user) = properties
+            .split_at_checked(COLUMNS.len())
+            .ok_or("too few properties")?;
+        let native: Vec<&str> = native.iter().map(|(value, _)| value.as_str()).collect();
+        let native: [&str; COLUMNS.len()] = native.try_into().map_err(|_| "too few properties")?;
         let [
             kind,
-            name,
             guid,
             createtxg,
             creation,
@@ -111,8 +214,8 @@ impl Objects {
             mounted,
             encryption_root,
             token,
-            _,
-        ] = fields;
+        ] = native;
+        let name = name.as_str();
         let guid = Guid::new(parse_decimal(guid).ok_or("no guid")?);
         let createtxg = Txg::new(parse_decimal(createtxg).ok_or("no createtxg")?);
         let creation = creation.parse().map_err(|_| "no creation")?;
@@ -157,8 +260,11 @@ impl Objects {
                     .map(|clone| DatasetName::new(clone).map_err(|_| "a clone's name"))
                     .collect::<Result<_, _>>()?;
                 snapshot.clones.sort();
-                self.index
-                    .insert(snapshot.name.to_string(), self.snapshots.len());
+                // What it inherits from its dataset says nothing about it.
+                let own = std::iter::zip(user_properties, user)
+                    .filter(|(_, (_, source))| source == "local")
+                    .map(|(property, (value, _))| ((*property).to_owned(), value.clone()));
+                snapshot.user_properties = own.collect();
                 self.snapshots.push(snapshot);
             }
             "bookmark" => {
@@ -172,21 +278,12 @@ impl Objects {
     }
 
     fn set_local(&mut self, name: &str, property: &str, value: &str) {
-        let Some(&index) = self.index.get(name) else {
-            return;
-        };
-        let properties: &mut BTreeMap<String, String> = if name.contains('@') {
-            // A snapshot can have other properties set, but they say nothing about it as a point.
-            if !property.contains(':') {
-                return;
-            }
-            &mut self.snapshots[index].user_properties
-        } else if COUNTS.contains(&property) {
-            return;
-        } else {
-            &mut self.datasets[index].local
-        };
-        properties.insert(property.to_owned(), value.to_owned());
+        if let Some(&index) = self.index.get(name)
+            && !NOT_SETTINGS.contains(&property)
+        {
+            let local = &mut self.datasets[index].local;
+            local.insert(property.to_owned(), value.to_owned());
+        }
     }
 
     fn into_listing(self) -> Listing {
@@ -194,8 +291,9 @@ impl Objects {
     }
 }
 
-/// Counted by ZFS once a limit is set, and shown as if someone had set them.
-const COUNTS: [&str; 2] = ["filesystem_count", "snapshot_count"];
+/// Shown as if they were settings of the dataset: what ZFS counts once a limit is set, and the size of a
+/// volume, which is data and comes with every snapshot.
+const NOT_SETTINGS: [&str; 3] = ["filesystem_count", "snapshot_count", "volsize"];
 
 fn number(field: &str) -> Result<u64, &'static str> {
     match present(field) {
@@ -312,20 +410,51 @@ mod tests {
 
     use super::*;
 
-    fn listed(lines: &[&str]) -> Result<Listing, &'static str> {
+    const USER: [&str; 2] = ["t:kind", "t:text"];
+
+    /// The lines of `zfs get` for objects told as `name type guid createtxg …`, then values and sources.
+    fn lines(object: &str) -> String {
+        let fields: Vec<&str> = object.split('|').collect();
+        let asked = COLUMNS.iter().chain(&USER);
+        let answers = fields[1..].iter().map(|field| match field.rsplit_once('/') {
+            Some((value, "local")) => format!("{value}\tlocal"),
+            Some((value, "inherited")) => format!("{value}\tinherited from tank"),
+            _ => format!("{field}\t-"),
+        });
+        let lines = std::iter::zip(asked, answers);
+        lines
+            .map(|(property, answer)| format!("{}\t{property}\t{answer}\n", fields[0]))
+            .collect()
+    }
+
+    fn listed(objects: &[&str]) -> Result<Listing, &'static str> {
+        read(
+            &objects
+                .iter()
+                .map(|object| lines(object))
+                .collect::<String>(),
+        )
+    }
+
+    fn read(output: &str) -> Result<Listing, &'static str> {
+        let asked = [&COLUMNS[..], &USER].concat();
+        let mut table = Table::new(&asked);
         let mut objects = Objects::default();
-        lines.iter().try_for_each(|line| objects.add(line))?;
+        for line in output.split_terminator('\n') {
+            objects.add(table.line(line)?, &USER)?;
+        }
+        objects.add(table.end()?, &USER)?;
         Ok(objects.into_listing())
     }
 
     #[test]
-    fn lines_of_zfs_list_become_objects_in_order() {
+    fn what_zfs_get_tells_becomes_objects_in_order() {
         let listing = listed(&[
-            "filesystem\ttank/b \t11\t2\t1700000001\t10\t20\t30\t40\t-\t-\ttank/a@s\tyes\ttank\t1-2-3\t-",
-            "volume\ttank/a\t18446744073709551615\t1\t1700000000\t1\t2\t3\t4\t-\t-\t-\t-\t-\t-\t-",
-            "snapshot\ttank/a@z\t12\t3\t1700000002\t5\t-\t6\t7\t8\ttank/b ,tank/%recv,tank/a c\t-\t-\t-\t-\toff",
-            "snapshot\ttank/a@a\t13\t4\t1700000003\t0\t-\t0\t0\t0\t\t-\t-\t-\t-\toff",
-            "bookmark\ttank/a#m\t12\t3\t1700000002\t-\t-\t6\t-\t-\t-\t-\t-\t-\t-\t-",
+            "tank/b |filesystem|11|2|1700000001|10|20|30|40|-|-|tank/a@s|yes|tank|1-2-3|x/local|-",
+            "tank/a|volume|18446744073709551615|1|1700000000|1|2|3|4|-|-|-|-|-|-|-|-",
+            "tank/a@z|snapshot|12|3|1700000002|5|-|6|7|8|tank/b ,tank/%recv,tank/a c|-|-|-|-|x/inherited|y/local",
+            "tank/a@a|snapshot|13|4|1700000003|0|-|0|0|0||-|-|-|-|-|-",
+            "tank/a#m|bookmark|12|3|1700000002|-|-|6|-|-|-|-|-|-|-|-|-",
         ]);
         let listing = listing.expect("all is understood");
         let [volume, filesystem] = &listing.datasets[..] else {
@@ -368,28 +497,72 @@ mod tests {
             "without the one being received"
         );
         assert_eq!(newer.clones, []);
+        assert_eq!(
+            older.user_properties,
+            [("t:text".to_owned(), "y".to_owned())].into(),
+            "its own, not its dataset's"
+        );
         assert_eq!(listing.bookmarks[0].name.as_str(), "tank/a#m");
     }
 
+    /// A snapshot without user properties, and those of [`USER`] as absent.
+    const BARE: &str = "tank/a@z|snapshot|12|3|1700000002|5|-|6|7|8|-|-|-|-|-";
+    const GOOD: &str = "tank/a@z|snapshot|12|3|1700000002|5|-|6|7|8|-|-|-|-|-|-|-";
+
     #[test]
-    fn a_line_that_is_not_understood_is_an_error() {
-        let good = "snapshot\ttank/a@z\t12\t3\t1700000002\t5\t-\t6\t7\t8\t-\t-\t-\t-\t-\toff";
-        assert!(listed(&[good]).is_ok());
+    fn an_object_that_is_not_understood_is_an_error() {
+        assert!(listed(&[GOOD]).is_ok());
         for (n, bad) in [
-            (0, "share"),
-            (1, "tank"),
+            (0, "tank"),
+            (1, "share"),
             (2, "-"),
             (3, "x"),
             (4, ""),
             (5, "1K"),
             (10, "a b@"),
         ] {
-            let mut fields: Vec<&str> = good.split('\t').collect();
+            let mut fields: Vec<&str> = GOOD.split('|').collect();
             fields[n] = bad;
-            listed(&[&fields.join("\t")]).expect_err(bad);
+            listed(&[&fields.join("|")]).expect_err(bad);
         }
-        for line in ["", "snapshot", &format!("{good}\t")] {
-            listed(&[line]).expect_err(line);
+    }
+
+    #[test]
+    fn output_that_is_cut_or_mixed_up_is_an_error() {
+        let good = lines(GOOD);
+        let parts: Vec<&str> = good.split_inclusive('\n').collect();
+        for n in 1..parts.len() {
+            read(&parts[..n].concat()).expect_err("cut");
+            read(&parts[n..].concat()).expect_err("without its beginning");
+        }
+        for n in 0..COLUMNS.len() {
+            let without = [&parts[..n], &parts[n + 1..]].concat().concat();
+            read(&without).expect_err("without a line");
+        }
+        let other = good.replace("tank/a@z\tused", "tank/a@y\tused");
+        read(&other).expect_err("a line of another object");
+        assert_eq!(read("").map(|listing| listing.snapshots.len()), Ok(0));
+    }
+
+    #[test]
+    fn values_of_several_lines_are_put_together_again() {
+        for value in [
+            "a\tb",
+            "\n\ntwo\nlines\n",
+            "tank/a@z\tguid\t12\t-",
+            "x\tlocal\n",
+            "-",
+            "",
+        ] {
+            let object = |name: &str| {
+                let bare = BARE.replace("@z", name);
+                format!("{bare}|{value}/local|{value}/local")
+            };
+            let listing = listed(&[&object("@y"), &object("@z")]).expect(value);
+            for snapshot in &listing.snapshots {
+                let read: Vec<_> = snapshot.user_properties.values().collect();
+                assert_eq!(read, [value, value]);
+            }
         }
     }
 
@@ -434,7 +607,14 @@ mod tests {
 
         #[test]
         fn garbage_is_refused_without_a_panic(lines in prop::collection::vec("[ -~\t]{0,80}", 0..4)) {
-            let _ = listed(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+            let _ = read(&lines.join("\n"));
+        }
+
+        #[test]
+        fn any_user_property_is_read_whole(value in "[a-z\t\n @-]{0,24}") {
+            let listing = listed(&[&format!("{BARE}|{value}/local|z/local")]);
+            let listing = listing.expect("understood");
+            prop_assert_eq!(&listing.snapshots[0].user_properties["t:kind"], &value);
         }
     }
 }

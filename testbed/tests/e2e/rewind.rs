@@ -275,7 +275,12 @@ fn a_dataset_that_stays_mounted_elsewhere_is_not_moved_aside() {
     other.kill();
     let _ = run("pkill").args(["-x", "sleep"]).finish();
     let refused = refused.fails_with(3);
-    assert!(refused.stderr.contains("still mounted by"), "{refused}");
+    assert!(
+        refused
+            .stderr
+            .contains("still mounted in the mount namespace of"),
+        "{refused}"
+    );
     assert_eq!(ours(&web), [""; 0]);
 }
 

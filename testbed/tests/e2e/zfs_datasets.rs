@@ -469,7 +469,7 @@ fn a_long_name_with_every_odd_character_goes_through_every_call() {
         core.guid(snapshot.as_str()).expect("looked up"),
         Some(guid(snapshot.as_str()))
     );
-    let listing = core.list(&name).expect("listed");
+    let listing = core.list(&name, &[]).expect("listed");
     assert_eq!(listing.datasets[0].name, name);
     assert_eq!(listing.snapshots[0].name, snapshot);
     run("zfs")

@@ -35,7 +35,9 @@ fn a_listing_tells_of_everything_what_the_zfs_program_tells() {
     zfs(["create", "-V", "1M", &pool.dataset("volume")]);
     pool.sync();
 
-    let listing = core.list(&root).expect("listed");
+    let listing = core
+        .list(&root, &["t:dataset", "t:own", "t:none"])
+        .expect("listed");
     let names: Vec<_> = listing.datasets.iter().map(|d| d.name.as_str()).collect();
     let volume = pool.dataset("volume");
     assert_eq!(
@@ -104,7 +106,7 @@ fn a_listing_tells_of_everything_what_the_zfs_program_tells() {
     assert_eq!(listing.bookmarks[0].name, a.bookmark("m 1").expect("legal"));
     assert_eq!(listing.bookmarks[0].guid, listing.snapshots[0].guid);
 
-    let below = core.list(&clone).expect("listed");
+    let below = core.list(&clone, &[]).expect("listed");
     assert_eq!(below.datasets.len(), 1);
     assert!(below.snapshots.is_empty() && below.bookmarks.is_empty());
 }
@@ -132,7 +134,8 @@ fn values_with_tabs_and_line_feeds_come_back_whole() {
     let snapshot = at(&dataset, "s");
     core.snapshot(std::slice::from_ref(&snapshot), &odd)
         .expect("taken");
-    let listing = core.list(&dataset).expect("listed");
+    let names: Vec<&str> = odd.keys().map(String::as_str).collect();
+    let listing = core.list(&dataset, &names).expect("listed");
     assert_eq!(listing.datasets[0].local, odd);
     assert_eq!(listing.snapshots[0].user_properties, odd);
 }
@@ -141,13 +144,18 @@ fn values_with_tabs_and_line_feeds_come_back_whole() {
 fn what_does_not_exist_is_not_listed() {
     let (core, pool) = (core(), Pool::create());
     assert_eq!(
-        kind(core.list(&named(&pool, "absent"))),
+        kind(core.list(&named(&pool, "absent"), &[])),
         ErrorKind::NotFound
     );
+    let pool_root = named(&pool, "x").pool_dataset();
     let nowhere = DatasetName::new("absent pool/x").expect("legal");
-    assert_eq!(kind(core.list(&nowhere)), ErrorKind::NotFound);
+    assert_eq!(kind(core.list(&nowhere, &[])), ErrorKind::NotFound);
+    for no_user_property in ["all", "guid", "T:a", "t:a,t:b", "", "-t:a"] {
+        let listed = core.list(&pool_root, &[no_user_property]);
+        assert_eq!(kind(listed), ErrorKind::Property, "{no_user_property}");
+    }
     assert_eq!(
-        kind(core.list(&nowhere.pool_dataset())),
+        kind(core.list(&nowhere.pool_dataset(), &[])),
         ErrorKind::NotFound
     );
     assert_eq!(
@@ -198,7 +206,7 @@ fn datasets_that_come_and_go_do_not_fail_a_listing() {
             rounds
         });
         for _ in 0..6 {
-            let listing = core.list(&root).expect("listed");
+            let listing = core.list(&root, &[]).expect("listed");
             let listed: Vec<_> = listing.snapshots.iter().map(|s| &s.name).collect();
             for snapshot in &steady {
                 assert!(
@@ -220,7 +228,7 @@ fn a_listing_needs_neither_a_writable_pool_nor_a_mount() {
     let (core, pool) = (core(), Pool::create());
     let dataset = made(&pool, "a");
     taken(&dataset, "s");
-    let before = core.list(&dataset).expect("listed");
+    let before = core.list(&dataset, &[]).expect("listed");
     zfs(["set", "t:a=b", &format!("{dataset}@s")]);
     testbed::zpool(["export", pool.name()]);
     testbed::zpool([
@@ -232,7 +240,7 @@ fn a_listing_needs_neither_a_writable_pool_nor_a_mount() {
         "readonly=on",
         pool.name(),
     ]);
-    let listing = core.list(&dataset).expect("listed");
+    let listing = core.list(&dataset, &["t:a"]).expect("listed");
     assert_eq!(listing.snapshots[0].guid, before.snapshots[0].guid);
     assert_eq!(listing.snapshots[0].user_properties, user([("t:a", "b")]));
     assert_eq!(

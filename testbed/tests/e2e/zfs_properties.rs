@@ -108,7 +108,7 @@ fn round_trip(create: &[&str], values: &BTreeMap<&str, Vec<String>>) {
     }
     zfs(["snapshot", "-r", at(&sources, "s").as_str()]);
     let local = |parent: &DatasetName| -> BTreeMap<String, BTreeMap<String, String>> {
-        let listed = core.list(parent).expect("listed").datasets.into_iter();
+        let listed = core.list(parent, &[]).expect("listed").datasets.into_iter();
         listed
             .filter(|dataset| dataset.name != *parent)
             .map(|dataset| (dataset.name.leaf().to_owned(), dataset.local))

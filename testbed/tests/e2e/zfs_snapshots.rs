@@ -140,7 +140,10 @@ fn snapshot_each_gives_every_snapshot_its_own_properties_in_one_transaction_grou
         .collect();
     core.snapshot_each(&wanted).expect("taken");
     let listing = core
-        .list(&named(&pool, "x").pool_dataset())
+        .list(
+            &named(&pool, "x").pool_dataset(),
+            &["t:number", "t:odd", "t:long"],
+        )
         .expect("listed");
     assert_eq!(listing.snapshots.len(), 60);
     let txgs: std::collections::BTreeSet<_> = listing
@@ -322,7 +325,7 @@ fn bookmarks_are_made_listed_and_destroyed() {
         get(one.as_str(), "createtxg")
     );
     assert_eq!(
-        core.list(&a).expect("listed").bookmarks,
+        core.list(&a, &[]).expect("listed").bookmarks,
         bookmarks,
         "both ways say the same"
     );
@@ -378,7 +381,7 @@ fn user_properties_are_set_and_removed_all_or_none() {
         core.set_user_properties(object, &changes(&[]))
             .expect("nothing to do");
     }
-    let listing = core.list(&dataset).expect("listed");
+    let listing = core.list(&dataset, &["t:a", "t:b"]).expect("listed");
     assert_eq!(
         listing.snapshots[0].user_properties,
         user([("t:b", "3 ü\n")])
@@ -390,7 +393,9 @@ fn user_properties_are_set_and_removed_all_or_none() {
         .expect("removed");
     assert_eq!(get(snapshot.as_str(), "t:b"), "3 ü\n", "inherited again");
     assert!(
-        core.list(&dataset).expect("listed").snapshots[0]
+        core.list(&dataset, &["t:a", "t:b"])
+            .expect("listed")
+            .snapshots[0]
             .user_properties
             .is_empty()
     );
@@ -431,7 +436,10 @@ fn user_properties_are_set_and_removed_all_or_none() {
         );
     }
     assert_eq!(
-        core.list(&dataset).expect("listed").datasets[0].local,
+        core.list(&dataset, &["t:a", "t:b"])
+            .expect("listed")
+            .datasets[0]
+            .local,
         user([("t:b", "3 ü\n")])
     );
 }

@@ -211,7 +211,7 @@ fn an_interrupted_receive_is_resumed_from_its_token() {
     let result = core.receive(&at(&target, "two"), &options, &whole);
     assert_eq!(kind(result), ErrorKind::BadStream);
 
-    let listing = core.list(&target).expect("listed");
+    let listing = core.list(&target, &[]).expect("listed");
     let token = listing.datasets[0]
         .receive_resume_token
         .clone()
@@ -258,7 +258,7 @@ fn an_interrupted_receive_is_resumed_from_its_token() {
         .expect("read");
     assert!(big.expect("there") == noise);
     assert_eq!(
-        core.list(&target).expect("listed").datasets[0].receive_resume_token,
+        core.list(&target, &[]).expect("listed").datasets[0].receive_resume_token,
         None
     );
 }
@@ -314,7 +314,7 @@ fn a_raw_stream_of_an_encrypted_dataset_needs_no_key() {
         stream(core, &two, Some(&from), raw),
     )
     .expect("received");
-    let listing = core.list(&target).expect("listed");
+    let listing = core.list(&target, &[]).expect("listed");
     assert_eq!(listing.datasets[0].encryption_root.as_ref(), Some(&target));
     assert_eq!(
         kind(core.read_snapshot_file(&at(&target, "two"), "note", 9)),
@@ -657,7 +657,7 @@ fn a_receive_sets_the_properties_it_is_given() {
         ] {
             assert_eq!(get(target.as_str(), property), value);
             assert!(
-                core.list(&target).expect("listed").datasets[0]
+                core.list(&target, &[]).expect("listed").datasets[0]
                     .local
                     .contains_key(property)
             );

@@ -171,19 +171,19 @@ pub fn a_rename_is_refused_where_it_cannot_go(rig: &dyn ZfsRig) {
 /// So who must not lose a mount looks for it first.
 pub fn a_mounted_dataset_is_renamed_and_rolled_back_but_not_destroyed(rig: &dyn ZfsRig) {
     let (from, to) = (created(rig, "from"), named(rig, "to"));
-    let mounted_by = |name: &DatasetName| done(rig.zfs().mounted_by(name));
-    assert_eq!(mounted_by(&from), None);
+    let mounted_at = |name: &DatasetName| done(rig.zfs().mounted_at(name));
+    assert_eq!(mounted_at(&from), None);
     let mount = rig.mount(&from);
-    assert!(mounted_by(&from).is_some());
+    assert!(mounted_at(&from).is_some());
     assert!(dataset(rig, &from).mounted);
     assert_refused(rig.zfs().destroy(&from), ErrorKind::Busy);
 
     done(rig.zfs().rename(&from, &to));
-    assert!(mounted_by(&to).is_some());
-    assert_eq!(mounted_by(&from), None);
+    assert!(mounted_at(&to).is_some());
+    assert_eq!(mounted_at(&from), None);
     done(rig.zfs().rollback_to(&taken(rig, &to, "s")));
     drop(mount);
-    assert_eq!(mounted_by(&to), None);
+    assert_eq!(mounted_at(&to), None);
     assert!(!dataset(rig, &to).mounted);
 }
 

@@ -64,6 +64,7 @@ macro_rules! zfs_cases {
             a_rollback_is_refused_while_something_newer_is_held_or_cloned
             user_properties_are_set_and_removed
             user_properties_of_a_dataset_are_not_those_of_its_snapshots
+            user_properties_of_others_are_not_listed_with_a_snapshot
             user_properties_are_set_all_or_none
             a_user_property_holds_8191_bytes
         }

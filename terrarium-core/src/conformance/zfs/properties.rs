@@ -27,18 +27,18 @@ pub fn user_properties_are_set_and_removed(rig: &dyn ZfsRig) {
             rig,
             object,
             &[
-                ("terrarium:a", Some("1")),
-                ("terrarium:b", Some("x\ty\nz é")),
+                ("terrarium:alias", Some("1")),
+                ("terrarium:idmap", Some("x\ty\nz é")),
             ],
         );
         let more = [
-            ("terrarium:a", None),
+            ("terrarium:alias", None),
             ("terrarium:absent", None),
-            ("terrarium:c", Some("")),
+            ("terrarium:period", Some("")),
         ];
         set(rig, object, &more);
     }
-    let wanted = user_properties(&[("terrarium:b", "x\ty\nz é"), ("terrarium:c", "")]);
+    let wanted = user_properties(&[("terrarium:idmap", "x\ty\nz é"), ("terrarium:period", "")]);
     assert_eq!(snapshot(rig, &point).user_properties, wanted);
     let mut local = dataset(rig, &name).local;
     local.retain(|name, _| name.contains(':'));
@@ -59,6 +59,17 @@ pub fn user_properties_of_a_dataset_are_not_those_of_its_snapshots(rig: &dyn Zfs
     let own = user_properties(&[("terrarium:kind", "scheduled")]);
     assert_eq!(snapshot(rig, &point).user_properties, own);
     assert_eq!(dataset(rig, &name).local["terrarium:kind"], "on-demand");
+}
+
+/// A listing tells of a snapshot what is Terrarium's, so that it need not look for all that others set.
+pub fn user_properties_of_others_are_not_listed_with_a_snapshot(rig: &dyn ZfsRig) {
+    let name = created(rig, "a");
+    let ours = user_properties(&[("terrarium:kind", "scheduled")]);
+    let mut all = user_properties(&[("other:kind", "x"), ("terrarium:other", "y")]);
+    all.extend(ours.clone());
+    let point = at(&name, "s");
+    done(rig.zfs().snapshot(&[(point.clone(), all)]));
+    assert_eq!(snapshot(rig, &point).user_properties, ours);
 }
 
 /// One bad name or value keeps the others.
@@ -116,15 +127,18 @@ pub fn a_user_property_holds_8191_bytes(rig: &dyn ZfsRig) {
     let name = created(rig, "a");
     let long = "é".repeat(4095) + "x";
     let point = at(&name, "s");
-    done(
-        rig.zfs()
-            .snapshot(&[(point.clone(), user_properties(&[("terrarium:a", &long)]))]),
-    );
+    done(rig.zfs().snapshot(&[(
+        point.clone(),
+        user_properties(&[("terrarium:idmap", &long)]),
+    )]));
     set(
         rig,
         name.as_str(),
         &[("terrarium:a", Some(&long)), ("terrarium:b", Some(&long))],
     );
-    assert_eq!(snapshot(rig, &point).user_properties["terrarium:a"], long);
+    assert_eq!(
+        snapshot(rig, &point).user_properties["terrarium:idmap"],
+        long
+    );
     assert_eq!(dataset(rig, &name).local["terrarium:b"], long);
 }
