@@ -16,7 +16,7 @@ use crate::lock::{Lock, LockDir};
 use crate::names::{Alias, InstanceRef, OperationId};
 use crate::plan::{
     AsNewRequest, Direction, IdentityPolicy, Notice, Plan, Purpose, RewindRequest, SnapshotRequest,
-    last_rewind, plan_as_new, plan_rewind, plan_rollback, plan_snapshot,
+    last_rewind, plan_as_new, plan_rewind, plan_rollback, plan_snapshot, plan_start,
 };
 use crate::point::{Kind, RestorePoint};
 use crate::report::Report;
@@ -253,7 +253,8 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         )
     }
 
-    /// Plans a restore. `None`: a restore to the same point had been cut off and was finished by this session.
+    /// Plans a restore. `None`: a restore to the same point had been cut off and was finished by this session; a plan
+    /// of nothing but the start if the instance does not run though it should.
     ///
     /// # Errors
     /// [`Error::Select`] if no point, or more than one, is meant; any error of the planners.
@@ -272,7 +273,11 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             })?;
         let point = selected.point;
         if self.finished_now(instance, point, &request.to) {
-            return Ok(None);
+            let restored = match &request.to {
+                Destination::InPlace { .. } => instance,
+                Destination::AsNew { new, .. } => new,
+            };
+            return Ok(self.plan_start(restored, request.start));
         }
         let mut plan = match &request.to {
             Destination::InPlace {
@@ -322,7 +327,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
     }
 
     /// Plans the undo of the last rewind. `None`: when it began, this session took back a rewind that had been cut
-    /// off, or finished an undo that had been.
+    /// off, or finished an undo that had been; the start is planned then as by [`Self::plan_restore`].
     ///
     /// # Errors
     /// [`Error::NothingToUndo`], any error of the planners.
@@ -344,7 +349,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
                 }
         };
         if self.recovered.iter().any(is_what_was_asked) {
-            return Ok(None);
+            return Ok(self.plan_start(instance, start));
         }
         let point = last_rewind(covered).ok_or_else(|| Error::NothingToUndo {
             instance: instance.clone(),
@@ -383,6 +388,13 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         };
         plan.notices.extend(notice);
         Ok(plan)
+    }
+
+    /// What is left of a request that a recovery fulfilled but for the start.
+    fn plan_start(&self, instance: &InstanceRef, wanted: bool) -> Option<Plan> {
+        wanted
+            .then(|| plan_start(&self.inventory, self.operation(), instance))
+            .flatten()
     }
 
     /// Whether this session has just finished a restore of that point to that place.

@@ -1,7 +1,7 @@
 //! Measures ways to list snapshots; docs/benchmarks.md has the figures.
 //!
 //!     measure_listing build POOL/DATASET DATASETS SNAPSHOTS   make them, with user properties
-//!     measure_listing measure POOL/DATASET ROUNDS             time each way, alternating
+//!     measure_listing measure POOL/DATASET ROUNDS [WAY…]      time all or these ways, alternating
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 
 use std::error::Error;
@@ -22,7 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             datasets.parse()?,
             snapshots.parse()?,
         ),
-        ["measure", root, rounds] => measure(core, &DatasetName::new(root)?, rounds.parse()?),
+        ["measure", root, rounds, ref ways @ ..] => {
+            measure(core, &DatasetName::new(root)?, rounds.parse()?, ways)
+        }
         _ => Err("see the head of the source for the arguments".into()),
     }
 }
@@ -70,9 +72,14 @@ fn build(
 }
 
 /// Times each way, alternating so that drift of the machine meets all alike.
-fn measure(core: ZfsCore, root: &DatasetName, rounds: usize) -> Result<(), Box<dyn Error>> {
+fn measure(
+    core: ZfsCore,
+    root: &DatasetName,
+    rounds: usize,
+    wanted: &[&str],
+) -> Result<(), Box<dyn Error>> {
     type Way<'a> = (&'a str, Box<dyn Fn() -> Result<usize, Box<dyn Error>> + 'a>);
-    let ways: [Way<'_>; 4] = [
+    let mut ways: Vec<Way<'_>> = vec![
         (
             "ZfsCore::list",
             Box::new(|| Ok(core.list(root, &OF_SNAPSHOTS)?.snapshots.len())),
@@ -100,16 +107,14 @@ fn measure(core: ZfsCore, root: &DatasetName, rounds: usize) -> Result<(), Box<d
             }),
         ),
     ];
+    ways.retain(|(name, _)| wanted.is_empty() || wanted.contains(name));
     let mut times = vec![Vec::new(); ways.len()];
     let mut counts = vec![0; ways.len()];
-    for round in 0..=rounds {
+    for _ in 0..rounds {
         for (n, (_, way)) in ways.iter().enumerate() {
             let start = Instant::now();
             counts[n] = way()?;
-            // The first round warms the caches.
-            if round > 0 {
-                times[n].push(start.elapsed());
-            }
+            times[n].push(start.elapsed());
         }
     }
     for (n, (name, _)) in ways.iter().enumerate() {

@@ -26,12 +26,14 @@
 
 mod guest;
 mod instance;
+mod mount;
 mod pool;
 mod process;
 mod wait;
 
 pub use guest::{assert_in_guest, faulty_terrariumctl, lxc, terrariumctl, zfs, zpool};
 pub use instance::{Image, Instance, unique_name};
+pub use mount::Mount;
 pub use pool::Pool;
 pub use process::{Finished, Run, Running, run};
 pub use wait::wait_until;

@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) fn success(report: &Report, doing: Doing, before: &Inventory, now: &Zoned) -> String {
     let mut text = match &report.restored {
         Some(restored) => restored_text(report, restored, doing, before, now),
-        None => snapshots_text(report, before, now),
+        None => snapshots_text(report, before, now) + &started_text(report),
     };
     for notice in &report.notices {
         text.push_str(&super::notice(notice));
@@ -119,6 +119,18 @@ fn snapshots_text(report: &Report, before: &Inventory, now: &Zoned) -> String {
         }
     }
     text
+}
+
+/// What a report without a restore says of instances that it started.
+fn started_text(report: &Report) -> String {
+    let started = report
+        .steps
+        .iter()
+        .filter_map(|step| match &step.step.action {
+            Action::Start { instance } => Some(format!("{instance} is running.\n")),
+            _ => None,
+        });
+    started.collect()
 }
 
 /// The snapshots that a report without a restore speaks of.

@@ -9,6 +9,7 @@ mod recovery;
 mod rewind;
 mod rollback;
 mod snapshot;
+mod start;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,6 +30,7 @@ pub use recovery::{Direction, plan_recovery};
 pub use rewind::{RewindRequest, last_rewind, plan_rewind};
 pub use rollback::plan_rollback;
 pub use snapshot::{SnapshotRequest, plan_snapshot};
+pub(crate) use start::plan_start;
 
 /// Steps in the order they are carried out, and what their planner wants people to know.
 #[derive(Clone, Debug, Serialize)]

@@ -416,11 +416,13 @@ mod tests {
     fn lines(object: &str) -> String {
         let fields: Vec<&str> = object.split('|').collect();
         let asked = COLUMNS.iter().chain(&USER);
-        let answers = fields[1..].iter().map(|field| match field.rsplit_once('/') {
-            Some((value, "local")) => format!("{value}\tlocal"),
-            Some((value, "inherited")) => format!("{value}\tinherited from tank"),
-            _ => format!("{field}\t-"),
-        });
+        let answers = fields[1..]
+            .iter()
+            .map(|field| match field.rsplit_once('/') {
+                Some((value, "local")) => format!("{value}\tlocal"),
+                Some((value, "inherited")) => format!("{value}\tinherited from tank"),
+                _ => format!("{field}\t-"),
+            });
         let lines = std::iter::zip(asked, answers);
         lines
             .map(|(property, answer)| format!("{}\t{property}\t{answer}\n", fields[0]))

@@ -4,6 +4,7 @@
 //! and `make e2e ARGS=guest::` runs the tests whose names contain `guest::`.
 
 mod as_new;
+mod core_conformance;
 mod guest;
 mod killed;
 mod lxd_client;

@@ -119,6 +119,20 @@ async fn what_was_cut_off_late_is_finished_and_that_is_all() {
 }
 
 #[tokio::test]
+async fn what_was_cut_off_late_is_finished_and_started_if_that_is_asked_for_now() {
+    let scene = scene().await;
+    scene.die("web", "before upgrade", "promote").await;
+    let said = scene.run(&[&RESTORE[..], &["--start"]].concat()).await;
+    assert_eq!(said.code, 0);
+    insta::assert_snapshot!(format!("{}{}", said.err, said.out), @r"
+    The restore of web to snap-20261122-090000 began at 2026-11-22 11:00:00 UTC and did not finish; it was finished now.
+    web is running.
+    ");
+    assert_eq!(scene.note("web"), "before");
+    assert!(scene.is_running("web"));
+}
+
+#[tokio::test]
 async fn a_recovery_that_fails_says_what_is_in_the_way() {
     let scene = scene().await;
     scene.die("web", "before upgrade", "check-unmounted").await;
