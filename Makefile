@@ -24,9 +24,9 @@ test: ## The fast tests: everything that needs no virtual machine (ARGS: for nex
 	cargo nextest run --workspace --all-features --locked -E 'not binary_id(testbed::e2e)' $(ARGS)
 	cargo test --workspace --all-features --locked --doc
 
-# The tests that take most of an hour under emulation: SIGKILL before every step, every
-# value of every property. They run in `make soak`.
-SOAK := --skip killed:: --skip every_value_of_every_property
+# The tests that take most of an hour under emulation, SIGKILL before every step, run in
+# `make soak`.
+SOAK := --skip killed::
 
 e2e: ## The tests in the virtual machine (ARGS=FILTER, KEEP=1, VM=NAME of a running one)
 	scripts/setup e2e

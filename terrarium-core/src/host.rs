@@ -279,6 +279,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             };
             return Ok(self.plan_start(restored, request.start));
         }
+        self.refuse_unwritable(instance).await?;
         let mut plan = match &request.to {
             Destination::InPlace {
                 stop,
@@ -354,6 +355,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         let point = last_rewind(covered).ok_or_else(|| Error::NothingToUndo {
             instance: instance.clone(),
         })?;
+        self.refuse_unwritable(instance).await?;
         let how = InPlace {
             stop,
             destroy_newer: false,
@@ -369,7 +371,6 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         start: bool,
         how: InPlace,
     ) -> Result<Plan, Error> {
-        self.refuse_unwritable(instance).await?;
         let (idmap, notice) = self.idmap_of(instance, point).await;
         let request = RewindRequest {
             operation: self.operation(),

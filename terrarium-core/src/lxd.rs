@@ -2,7 +2,9 @@
 //!
 //! What failed is told by status and by looking at the instance again, never by the text of a message. Where an error
 //! leaves open whether something happened, what is there decides: a stop that failed while the instance stopped
-//! did what it was asked.
+//! did what it was asked. The one exception is [`busy`].
+
+mod busy;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use lxd_client::{
     Operation, StateAction, StateChange, Tagged,
 };
 use tokio::time::Instant;
+
+use busy::Patience;
 
 use crate::instances::{
     Definition, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError, Profile,
@@ -105,7 +109,14 @@ impl Instances for Client {
 
     async fn delete(&self, id: &InstanceRef) -> Answer<()> {
         let client = self.project(id.project.as_str());
-        match done(client.delete_instance(id.name.as_str()).await).await {
+        let patience = Patience::new();
+        let deleted = loop {
+            let deleted = done(client.delete_instance(id.name.as_str()).await).await;
+            if !patience.asks_again(&deleted).await {
+                break deleted;
+            }
+        };
+        match deleted {
             Err(source) if self.get(id).await?.is_some() => Err(failed("delete", id, source)),
             _ => Ok(()),
         }
@@ -234,7 +245,13 @@ fn is_answer_of_the_guest(error: &InstancesError) -> bool {
 
 async fn change_state(client: &Client, id: &InstanceRef, change: StateChange) -> Result<(), Error> {
     let client = client.project(id.project.as_str());
-    done(client.set_state(id.name.as_str(), &change).await).await
+    let patience = Patience::new();
+    loop {
+        let changed = done(client.set_state(id.name.as_str(), &change).await).await;
+        if !patience.asks_again(&changed).await {
+            return changed;
+        }
+    }
 }
 
 async fn state(client: &Client, id: &InstanceRef) -> Answer<InstanceState> {
@@ -258,6 +275,7 @@ async fn rewrite(
     let client = client.project(id.project.as_str());
     let name = id.name.as_str();
     let mut attempt = 1;
+    let patience = Patience::new();
     loop {
         let current = client.instance(name).await;
         let Tagged { value, etag } = current.map_err(|source| failed("read", id, source))?;
@@ -268,6 +286,7 @@ async fn rewrite(
         let written = client.update_instance(name, &wanted, etag.as_deref());
         match done(written.await).await {
             Err(Error::PreconditionFailed { .. }) if attempt < WRITE_ATTEMPTS => attempt += 1,
+            busy if patience.asks_again(&busy).await => {}
             written => return written.map_err(|source| failed("configure", id, source)),
         }
     }

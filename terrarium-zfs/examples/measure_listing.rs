@@ -59,14 +59,9 @@ fn build(
         )?;
     }
     for n in 0..snapshots {
-        let snapshot = |name: &DatasetName| {
-            Ok((
-                name.snapshot(&format!("autosnap_{n:06}_hourly"))?,
-                properties(n),
-            ))
-        };
-        let wanted: Result<Vec<_>, terrarium_zfs::NameError> = names.iter().map(snapshot).collect();
-        core.snapshot_each(&wanted?)?;
+        let name = format!("autosnap_{n:06}_hourly");
+        let wanted: Result<Vec<_>, _> = names.iter().map(|of| of.snapshot(&name)).collect();
+        core.snapshot(&wanted?, &properties(n))?;
     }
     Ok(())
 }

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::error::Error;
+use crate::error::{Attempt, Error};
 use crate::handle::ZfsCore;
 use crate::ids::{Guid, Txg};
-use crate::names::{BookmarkName, DatasetName, SnapshotName};
+use crate::names::{BookmarkName, DatasetName, SnapshotName, pool_of};
+use crate::pool::{self, PoolState};
 use crate::properties::{UserProperties, check_user_property_name};
 
 /// A filesystem or a volume. Sizes are bytes.
@@ -204,6 +205,7 @@ impl ZfsCore {
         for name in user_properties {
             check_user_property_name(name)?;
         }
+        refuse_suspended("list", root.as_str())?;
         process::list(root, user_properties)
     }
 
@@ -212,6 +214,16 @@ impl ZfsCore {
     /// # Errors
     /// [`Error::Name`] if `object` is no name; [`Error::Suspended`]; [`Error::Unavailable`].
     pub fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
+        refuse_suspended("look up", object)?;
         process::guid(object)
     }
+}
+
+/// What is not in memory could be waited for without end.
+fn refuse_suspended(operation: &'static str, object: &str) -> Result<(), Error> {
+    let pool = pool_of(object)?;
+    if pool::state(&pool) == Some(PoolState::Suspended) {
+        return Err(Error::Suspended(Attempt::new(operation, object)));
+    }
+    Ok(())
 }

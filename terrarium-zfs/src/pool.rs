@@ -82,23 +82,27 @@ impl ZfsCore {
     pub fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {
         let operation = "examine pool";
         let state = state(pool).ok_or_else(|| Error::NotFound(Attempt::new(operation, pool)))?;
+        let suspended = PoolHealth {
+            state: PoolState::Suspended,
+            readonly: false,
+            free: 0,
+        };
         if state == PoolState::Suspended {
-            return Ok(PoolHealth {
-                state,
-                readonly: false,
-                free: 0,
-            });
+            return Ok(suspended);
         }
         let value = |program, property| {
             let arguments = ["get", "-Hp", "-o", "value", property, "--", pool];
             command::lines(operation, pool, program, &arguments)
                 .map(|lines| lines.first().cloned().unwrap_or_default())
         };
-        let free = value("zfs", "available")?;
+        let (free, readonly) = match (value("zfs", "available"), value("zpool", "readonly")) {
+            // Since the look at the state.
+            (Err(Error::Suspended(_)), _) | (_, Err(Error::Suspended(_))) => return Ok(suspended),
+            (free, readonly) => (free?, readonly? == "on"),
+        };
         let free = crate::ids::parse_decimal(&free).ok_or_else(|| {
             Error::unexpected(operation, pool, format!("available is \"{free}\""))
         })?;
-        let readonly = value("zpool", "readonly")? == "on";
         Ok(PoolHealth {
             state,
             readonly,

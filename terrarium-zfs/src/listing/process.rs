@@ -388,7 +388,6 @@ pub(crate) fn newer_than(core: &ZfsCore, snapshot: &SnapshotName) -> Result<Newe
 /// The guid of a dataset or snapshot.
 pub(crate) fn guid(object: &str) -> Result<Option<Guid>, Error> {
     let operation = "look up";
-    crate::names::pool_of(object)?;
     let arguments = ["get", "-Hp", "-o", "value", "guid", "--", object];
     match command::lines(operation, object, "zfs", &arguments) {
         Ok(lines) => match lines.first().and_then(|line| parse_decimal(line)) {

@@ -53,15 +53,31 @@ fn planned(arguments: &[&str]) -> BTreeSet<String> {
         .collect()
 }
 
+/// Destroys what the rewinds so far moved aside, so that every round begins alike.
+fn forget_history(instance: &Instance) {
+    let leaf = format!("/{}", instance.name());
+    for dataset in ours(instance) {
+        if dataset.contains("/aside/") && dataset.ends_with(&leaf) {
+            testbed::zfs(["destroy", "-r", &dataset]);
+        }
+    }
+}
+
+/// Whether every step of a plan was the one before which a round was cut off.
+#[track_caller]
+fn assert_all_hit(mut planned: BTreeSet<String>, hit: &BTreeSet<String>) {
+    planned.retain(|step| !hit.contains(step));
+    assert!(
+        planned.is_empty(),
+        "every step of the plan was hit, but {planned:?}"
+    );
+}
+
 #[test]
 fn a_rewind_killed_before_any_step_is_finished_or_put_back_by_the_next() {
     let web = Instance::create("killed", Image::Busybox);
     web.write_file("/root/f", "a");
     testbed::lxc(["snapshot", web.name(), "a"]);
-    web.write_file("/root/f", "b");
-    testbed::lxc(["snapshot", web.name(), "b"]);
-    web.write_file("/root/f", "c");
-
     let command = [
         "backup",
         "restore",
@@ -70,40 +86,35 @@ fn a_rewind_killed_before_any_step_is_finished_or_put_back_by_the_next() {
         "--instance",
         web.name(),
         "--at",
+        "snapshot-a",
     ];
-    let mut wanted = planned(&[&command[..], &["snapshot-a"]].concat());
+    let mut wanted = BTreeSet::new();
     let mut hit = BTreeSet::new();
-    // To a and to b by turns: b lies in a dataset moved aside then, so both kinds of plan are cut off.
     for index in 0.. {
-        let to = if index % 2 == 0 { "a" } else { "b" };
-        let at = format!("snapshot-{to}");
-        let step = killed_before(index, &[&command[..], &[&at]].concat());
-        restore(&web, &["--at", &at, "--start"]).succeeds();
+        let newer = format!("b{index}");
+        web.write_file("/root/f", "b");
+        testbed::lxc(["snapshot", web.name(), &newer]);
+        if index == 1 {
+            // The first round began with a stopped instance; all others with a running one.
+            wanted = planned(&command);
+        }
+        let step = killed_before(index, &command);
+        restore(&web, &["--at", "snapshot-a", "--start"]).succeeds();
         assert_eq!(
-            web.state(),
-            "RUNNING",
+            (web.state().as_str(), web.read_file("/root/f").as_str()),
+            ("RUNNING", "a"),
             "killed before step {index}, {step:?}"
         );
-        assert_eq!(
-            web.read_file("/root/f"),
-            to,
-            "killed before step {index}, {step:?}"
-        );
-        let staged = ours(&web)
-            .into_iter()
-            .filter(|name| name.contains("/staging/"))
-            .count();
-        assert_eq!(staged, 0, "killed before step {index}, {step:?}");
-        match step {
-            Some(step) => hit.insert(step),
-            None => break,
-        };
+        let records = crate::time_machine::records(&web);
+        assert_eq!(records, ["a"], "killed before step {index}, {step:?}");
+        let left = ours(&web);
+        let staged = left.iter().filter(|name| name.contains("/staging/"));
+        assert_eq!(staged.count(), 0, "killed before step {index}, {step:?}");
+        let Some(step) = step else { break };
+        hit.insert(step);
+        forget_history(&web);
     }
-    wanted.retain(|step| !hit.contains(step));
-    assert!(
-        wanted.is_empty(),
-        "every step of the plan was hit, but {wanted:?}"
-    );
+    assert_all_hit(wanted, &hit);
 }
 
 #[test]
@@ -111,42 +122,36 @@ fn an_undo_killed_before_any_step_is_finished_or_put_back_by_the_next() {
     let web = Instance::create("killundo", Image::Busybox);
     web.write_file("/root/f", "old");
     testbed::lxc(["snapshot", web.name(), "old"]);
-    web.write_file("/root/f", "new");
-    testbed::lxc(["snapshot", web.name(), "new"]);
-    restore(&web, &["--at", "snapshot-old"]).succeeds();
-
     let command = ["backup", "undo", "--yes", "--instance", web.name()];
-    let mut wanted = planned(&command);
+    let mut wanted = BTreeSet::new();
     let mut hit = BTreeSet::new();
     for index in 0.. {
-        let to = if index % 2 == 0 { "new" } else { "old" };
+        web.write_file("/root/f", "new");
+        testbed::lxc(["snapshot", web.name(), "new"]);
+        restore(&web, &["--at", "snapshot-old"]).succeeds();
+        assert_eq!(web.read_file("/root/f"), "old");
+        if index == 0 {
+            wanted = planned(&command);
+        }
         let step = killed_before(index, &command);
         if step.is_some() {
             undo(&web, &[]).succeeds();
         }
         assert_eq!(
             web.read_file("/root/f"),
-            to,
+            "new",
             "killed before step {index}, {step:?}"
         );
         let records = crate::time_machine::records(&web);
-        let expected: &[&str] = if to == "new" {
-            &["new", "old"]
-        } else {
-            &["old"]
-        };
+        let expected = ["new", "old"];
         assert_eq!(records, expected, "killed before step {index}, {step:?}");
-        match step {
-            Some(step) => hit.insert(step),
-            None => break,
-        };
+        let Some(step) = step else { break };
+        hit.insert(step);
+        forget_history(&web);
+        testbed::lxc(["delete", &format!("{}/new", web.name())]);
     }
     web.start();
-    wanted.retain(|step| !hit.contains(step));
-    assert!(
-        wanted.is_empty(),
-        "every step of the plan was hit, but {wanted:?}"
-    );
+    assert_all_hit(wanted, &hit);
 }
 
 #[test]
@@ -163,7 +168,7 @@ fn a_restore_as_new_killed_before_any_step_is_finished_or_taken_back_by_the_next
         "--as-new",
         &name,
     ];
-    let mut wanted = planned(&command);
+    let wanted = planned(&command);
     let mut hit = BTreeSet::new();
     for index in 0.. {
         let step = killed_before(index, &command);
@@ -186,9 +191,5 @@ fn a_restore_as_new_killed_before_any_step_is_finished_or_taken_back_by_the_next
             None => break,
         };
     }
-    wanted.retain(|step| !hit.contains(step));
-    assert!(
-        wanted.is_empty(),
-        "every step of the plan was hit, but {wanted:?}"
-    );
+    assert_all_hit(wanted, &hit);
 }

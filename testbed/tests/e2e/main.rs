@@ -6,6 +6,7 @@
 mod as_new;
 mod core_conformance;
 mod guest;
+mod ill_pools;
 mod killed;
 mod lxd_client;
 mod refusals;
