@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::ptr;
 
 use crate::error::{Attempt, Error};
-use crate::handle::{CName, ZfsCore, done};
+use crate::handle::{CName, ZfsCore, done, properties_to_nvlist};
 use crate::listing::process;
 use crate::names::{DatasetName, SnapshotName};
 use crate::properties::Properties;
@@ -36,7 +36,7 @@ impl ZfsCore {
     /// [`Error::InvalidArgument`] or [`Error::NotSupported`] if a property's value is refused, and
     /// then nothing is left behind; the pool's errors (no space, quota, read-only, suspended).
     pub fn create(&self, name: &DatasetName, properties: &Properties) -> Result<(), Error> {
-        let list = properties.to_nvlist()?;
+        let list = properties_to_nvlist(properties)?;
         let c_name = name.c();
         // SAFETY: the library is initialised; the name and the list outlive the call, which keeps
         // neither; there is no key, hence the null pointer with length 0.
@@ -62,7 +62,7 @@ impl ZfsCore {
         origin: &SnapshotName,
         properties: &Properties,
     ) -> Result<(), Error> {
-        let list = properties.to_nvlist()?;
+        let list = properties_to_nvlist(properties)?;
         let (c_target, c_origin) = (target.c(), origin.c());
         // SAFETY: the library is initialised; names and list outlive the call, which keeps none.
         let errno = unsafe {

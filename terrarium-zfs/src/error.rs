@@ -112,6 +112,17 @@ pub enum Error {
         /// The system's error number.
         errno: i32,
     },
+    /// No answer came in time; whether it was done is unknown.
+    #[error("cannot {0}: no answer in time")]
+    TimedOut(Attempt),
+    /// The process that holds the pool has ended; whether it was done is unknown.
+    #[error("cannot {attempt}: the engine has ended: {}", Shown(reason))]
+    EngineLost {
+        /// What was attempted, on what.
+        attempt: Attempt,
+        /// How it ended.
+        reason: String,
+    },
     /// ZFS answered something that this version does not understand.
     #[error("cannot {attempt}: unexpected answer: {}", Shown(detail))]
     Unexpected {
@@ -163,6 +174,8 @@ pub enum ErrorKind {
     Name,
     Property,
     Io,
+    TimedOut,
+    EngineLost,
     Unexpected,
     Other,
 }
@@ -196,6 +209,8 @@ impl Error {
             Error::Name(_) => ErrorKind::Name,
             Error::Property(_) => ErrorKind::Property,
             Error::Io { .. } => ErrorKind::Io,
+            Error::TimedOut(_) => ErrorKind::TimedOut,
+            Error::EngineLost { .. } => ErrorKind::EngineLost,
             Error::Unexpected { .. } => ErrorKind::Unexpected,
             Error::Other { .. } => ErrorKind::Other,
         }
@@ -216,6 +231,9 @@ impl Error {
             Error::ReadOnly { .. } => "import the pool or set the dataset writable",
             Error::Suspended { .. } => {
                 "bring the devices back and run `zpool clear`; see `zpool status`"
+            }
+            Error::TimedOut(_) | Error::EngineLost { .. } => {
+                "open the pool again: it is as it was before that call, or after it"
             }
             Error::HasClones { .. } => "promote or destroy its clones first",
             Error::HasChildren { .. } => "destroy or move its children first",

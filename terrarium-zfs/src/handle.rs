@@ -5,7 +5,7 @@ use std::ffi::CString;
 use crate::error::{Attempt, BatchError, Error};
 use crate::ffi::{LibZfsCore, NvPair, RawList};
 use crate::names::{BookmarkName, DatasetName, SnapshotName};
-use crate::nvlist::NvList;
+use crate::nvlist::{NvList, NvListRef};
 use crate::properties::{Properties, PropertyValue, UserProperties};
 
 /// ZFS on this machine, through libzfs_core.
@@ -60,18 +60,19 @@ pub(crate) fn done(operation: &'static str, object: &str, errno: i32) -> Result<
     }
 }
 
-impl Properties {
-    /// The list that a call takes.
-    pub(crate) fn to_nvlist(&self) -> Result<NvList, Error> {
-        let mut list = NvList::new()?;
-        for (name, value) in self.iter() {
-            match value {
-                PropertyValue::Number(number) => list.add_u64(name, *number)?,
-                PropertyValue::Text(text) => list.add_str(name, text)?,
-            }
+/// The list of properties that a call takes.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] if a text contains a NUL.
+pub fn properties_to_nvlist(properties: &Properties) -> Result<NvList, Error> {
+    let mut list = NvList::new()?;
+    for (name, value) in properties.iter() {
+        match value {
+            PropertyValue::Number(number) => list.add_u64(name, *number)?,
+            PropertyValue::Text(text) => list.add_str(name, text)?,
         }
-        Ok(list)
     }
+    Ok(list)
 }
 
 pub(crate) fn user_properties_to_nvlist(properties: &UserProperties) -> Result<NvList, Error> {
@@ -84,9 +85,12 @@ pub(crate) fn user_properties_to_nvlist(properties: &UserProperties) -> Result<N
 }
 
 /// A call on several objects of one pool.
-pub(crate) struct Batch {
-    pub(crate) operation: &'static str,
-    pub(crate) pool: String,
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The operation as a verb.
+    pub operation: &'static str,
+    /// The pool that all objects lie in.
+    pub pool: String,
 }
 
 impl Batch {
@@ -94,7 +98,7 @@ impl Batch {
     ///
     /// # Errors
     /// Names the objects that lie in another pool than the first: libzfs_core takes one pool only.
-    pub(crate) fn new<'a>(
+    pub fn new<'a>(
         operation: &'static str,
         objects: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Option<Self>, BatchError> {
@@ -120,7 +124,7 @@ impl Batch {
     }
 
     /// The call failed before it reached ZFS, or as a whole.
-    pub(crate) fn whole(&self, error: Error) -> BatchError {
+    pub fn whole(&self, error: Error) -> BatchError {
         BatchError::whole(self.operation, &self.pool, error)
     }
 
@@ -135,10 +139,27 @@ impl Batch {
     ) -> Result<(), BatchError> {
         let mut raw = std::ptr::null_mut();
         let errno = call(core.library, &mut raw);
+        let list = if raw.is_null() {
+            None
+        } else {
+            Some(NvList::adopt(core.nvpair, raw, 0).map_err(|error| self.whole(error))?)
+        };
+        self.outcome(errno, list.as_ref().map(NvList::view), classify)
+    }
+
+    /// Reads the answer of a call: its error number and its error list.
+    ///
+    /// # Errors
+    /// Names the objects of the error list; the pool if there is only a number.
+    pub fn outcome(
+        &self,
+        errno: i32,
+        errors: Option<NvListRef<'_>>,
+        classify: fn(&'static str, &str, i32) -> Error,
+    ) -> Result<(), BatchError> {
         let mut failures = Vec::new();
-        if !raw.is_null() {
-            let list = NvList::adopt(core.nvpair, raw, 0).map_err(|error| self.whole(error))?;
-            for (name, value) in &list {
+        if let Some(list) = errors {
+            for (name, value) in list {
                 let name = name.to_string_lossy();
                 if name == MORE_ERRORS {
                     continue;
@@ -164,7 +185,7 @@ impl Batch {
 }
 
 /// The error of an object whose call gives no number a meaning of its own.
-pub(crate) fn by_errno(operation: &'static str, object: &str, errno: i32) -> Error {
+pub fn by_errno(operation: &'static str, object: &str, errno: i32) -> Error {
     Error::from_errno(operation, object, errno)
 }
 

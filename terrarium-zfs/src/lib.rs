@@ -49,6 +49,7 @@
 mod bookmarks;
 mod command;
 mod datasets;
+pub mod engine;
 mod error;
 mod ffi;
 mod file;

@@ -344,7 +344,10 @@ pub enum NameRule {
 }
 
 /// The pool of a dataset or snapshot given by name.
-pub(crate) fn pool_of(object: &str) -> Result<String, NameError> {
+///
+/// # Errors
+/// [`NameError`] if it is no such name.
+pub fn pool_of(object: &str) -> Result<String, NameError> {
     if object.contains('@') {
         SnapshotName::new(object).map(|name| name.pool().to_owned())
     } else {

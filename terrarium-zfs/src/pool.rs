@@ -55,7 +55,8 @@ pub enum PoolState {
 }
 
 impl PoolState {
-    fn parse(text: &str) -> Self {
+    /// The state of that name, as zpool(8) writes it.
+    pub fn parse(text: &str) -> Self {
         match text {
             "ONLINE" => Self::Online,
             "DEGRADED" => Self::Degraded,

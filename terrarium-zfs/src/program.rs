@@ -95,8 +95,7 @@ impl ZfsCore {
         limits: Limits,
         arguments: &NvList,
     ) -> Result<NvList, Error> {
-        let operation = "run a channel program on";
-        let refused = |_| Error::InvalidArgument(Attempt::new(operation, pool));
+        let refused = |_| Error::InvalidArgument(Attempt::new(OPERATION, pool));
         let c_pool = CString::new(pool).map_err(refused)?;
         let c_program = CString::new(program).map_err(refused)?;
         let mut raw = std::ptr::null_mut();
@@ -118,28 +117,37 @@ impl ZfsCore {
         } else {
             NvList::adopt(self.nvpair, raw, 0)?
         };
-        let message = match result.value("error") {
-            Some(Value::Str(text)) => Some(text.to_string_lossy().into_owned()),
-            Some(other) => Some(format!("{other:?}")),
-            None => None,
-        };
-        let limit = match errno {
-            0 => return Ok(result),
-            libc::ETIME => Some("it took more instructions than allowed"),
-            libc::ENOSPC => Some("it took more memory than allowed"),
-            libc::ENOMEM => Some("its result is larger than allowed"),
-            _ => None,
-        };
-        let message = message.or(limit.map(str::to_owned));
-        match message {
-            Some(message) => Err(Error::Program {
-                attempt: Attempt::new(operation, pool),
-                message,
-            }),
-            None => Err(Error::from_errno(operation, pool, errno)),
-        }
+        program_result(pool, errno, result)
     }
 }
+
+/// The answer of a channel program: an error number, and a list with the result or with Lua's message.
+///
+/// # Errors
+/// As [`ZfsCore::channel_program`].
+pub fn program_result(pool: &str, errno: i32, result: NvList) -> Result<NvList, Error> {
+    let message = match result.value("error") {
+        Some(Value::Str(text)) => Some(text.to_string_lossy().into_owned()),
+        Some(other) => Some(format!("{other:?}")),
+        None => None,
+    };
+    let limit = match errno {
+        0 => return Ok(result),
+        libc::ETIME => Some("it took more instructions than allowed"),
+        libc::ENOSPC => Some("it took more memory than allowed"),
+        libc::ENOMEM => Some("its result is larger than allowed"),
+        _ => None,
+    };
+    match message.or(limit.map(str::to_owned)) {
+        Some(message) => Err(Error::Program {
+            attempt: Attempt::new(OPERATION, pool),
+            message,
+        }),
+        None => Err(Error::from_errno(OPERATION, pool, errno)),
+    }
+}
+
+const OPERATION: &str = "run a channel program on";
 
 type ChannelProgram = unsafe extern "C" fn(
     *const std::ffi::c_char,

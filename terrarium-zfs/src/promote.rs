@@ -50,26 +50,12 @@ impl ZfsCore {
     /// # Errors
     /// Those of [`ZfsCore::promote`].
     pub fn check_promote(&self, dataset: &DatasetName) -> Result<(), Error> {
-        let operation = "promote";
         self.refuse_bookmark_clash(dataset)?;
         let mut arguments = NvList::new()?;
         arguments.add_str("clone", dataset.as_str())?;
         let result =
             self.channel_program(dataset.pool(), CHECK_PROMOTE, Limits::default(), &arguments)?;
-        let answer = result.value("return").and_then(|value| value.list());
-        let errno = answer.and_then(|answer| answer.value("errno")?.integer());
-        match errno.and_then(|errno| i32::try_from(errno).ok()) {
-            Some(0) => Ok(()),
-            Some(errno) => {
-                let conflict = answer.and_then(|answer| answer.value("conflict")?.text());
-                Err(promote_error(dataset, errno, conflict))
-            }
-            None => Err(Error::unexpected(
-                operation,
-                dataset.as_str(),
-                format!("{result:?}"),
-            )),
-        }
+        check_promote_result(dataset, &result)
     }
 
     /// Refuses a promotion that would bring two bookmarks of one name together.
@@ -123,8 +109,29 @@ fn property(object: &str, property: &str) -> Result<Option<String>, Error> {
     Ok(lines.into_iter().next().filter(|value| value != "-"))
 }
 
+/// What [`CHECK_PROMOTE`] returned.
+///
+/// # Errors
+/// Those of [`ZfsCore::promote`].
+pub fn check_promote_result(dataset: &DatasetName, result: &NvList) -> Result<(), Error> {
+    let answer = result.value("return").and_then(|value| value.list());
+    let errno = answer.and_then(|answer| answer.value("errno")?.integer());
+    match errno.and_then(|errno| i32::try_from(errno).ok()) {
+        Some(0) => Ok(()),
+        Some(errno) => {
+            let conflict = answer.and_then(|answer| answer.value("conflict")?.text());
+            Err(promote_error(dataset, errno, conflict))
+        }
+        None => Err(Error::unexpected(
+            "promote",
+            dataset.as_str(),
+            format!("{result:?}"),
+        )),
+    }
+}
+
 /// The error of a promotion; `conflict` is the name both sides have, where one is known.
-pub(crate) fn promote_error(dataset: &DatasetName, errno: i32, conflict: Option<String>) -> Error {
+pub fn promote_error(dataset: &DatasetName, errno: i32, conflict: Option<String>) -> Error {
     let attempt = Attempt::new("promote", dataset.as_str());
     match errno {
         libc::EEXIST => Error::Exists {
@@ -136,8 +143,8 @@ pub(crate) fn promote_error(dataset: &DatasetName, errno: i32, conflict: Option<
     }
 }
 
-/// The conflicts come as an array of names.
-const CHECK_PROMOTE: &str = r"
+/// Whether the clone `arguments.clone` can be promoted; the conflicts come as an array of names.
+pub const CHECK_PROMOTE: &str = r"
 local arguments = ...
 local errno, conflicts = zfs.check.promote(arguments.clone)
 local answer = { errno = errno }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 
 use crate::error::{Attempt, Error, zfs_errno};
-use crate::handle::{CName, ZfsCore};
+use crate::handle::{CName, ZfsCore, properties_to_nvlist};
 use crate::names::SnapshotName;
 use crate::nvlist::NvList;
 use crate::properties::Properties;
@@ -38,6 +38,17 @@ pub struct Received {
     pub failed_properties: Vec<String>,
 }
 
+impl Received {
+    /// A stream of that many bytes, received whole, and which properties could not be set.
+    pub fn new(bytes: u64, begin: BeginRecord, failed_properties: Vec<String>) -> Self {
+        Self {
+            bytes,
+            begin,
+            failed_properties,
+        }
+    }
+}
+
 impl ZfsCore {
     /// Receives the stream of one snapshot as `snapshot`. A full stream creates the dataset; an
     /// incremental one goes onto a dataset that was not changed since the stream's source, though
@@ -63,7 +74,7 @@ impl ZfsCore {
         input: impl AsFd,
     ) -> Result<Received, Error> {
         let begin = read_begin(snapshot, input.as_fd())?;
-        let properties = options.properties.to_nvlist()?;
+        let properties = properties_to_nvlist(&options.properties)?;
         let name = snapshot.c();
         let origin = options.origin.as_ref().map(CName::c);
         let (mut bytes, mut flags, mut action) = (0, 0, 0);
@@ -105,20 +116,20 @@ impl ZfsCore {
             .iter()
             .flatten()
             .map(|(name, _)| name.to_string_lossy().into_owned());
-        Ok(Received {
-            // Counted from where the kernel began to read.
-            bytes: bytes + BeginRecord::SIZE as u64,
-            begin,
-            failed_properties: failed.collect(),
-        })
+        // Counted from where the kernel began to read.
+        let bytes = bytes + BeginRecord::SIZE as u64;
+        Ok(Received::new(bytes, begin, failed.collect()))
     }
 }
 
 /// No longer used by libzfs_core, but still an argument.
 const NO_CLEANUP: i32 = -1;
 
-/// Reads the first record, and not a byte more: the kernel goes on from there.
-fn read_begin(snapshot: &SnapshotName, input: BorrowedFd<'_>) -> Result<BeginRecord, Error> {
+/// Reads the first record, and not a byte more: the receive goes on from there.
+///
+/// # Errors
+/// [`Error::BadStream`] if it is no stream of one snapshot, [`Error::Io`].
+pub fn read_begin(snapshot: &SnapshotName, input: BorrowedFd<'_>) -> Result<BeginRecord, Error> {
     let io_error = |error: &io::Error| Error::io(OPERATION, snapshot.as_str(), error);
     let bad = |reason| {
         let attempt = Attempt::new(OPERATION, snapshot.as_str());
@@ -146,7 +157,8 @@ fn read_begin(snapshot: &SnapshotName, input: BorrowedFd<'_>) -> Result<BeginRec
 
 const OPERATION: &str = "receive";
 
-fn receive_error(snapshot: &SnapshotName, errno: i32) -> Error {
+/// The error of a receive.
+pub fn receive_error(snapshot: &SnapshotName, errno: i32) -> Error {
     let attempt = Attempt::new(OPERATION, snapshot.as_str());
     let reason = match errno {
         libc::ENODEV => return Error::Diverged(attempt),

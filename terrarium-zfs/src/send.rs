@@ -208,7 +208,8 @@ fn has_no_reader(pipe: BorrowedFd<'_>) -> bool {
     unsafe { libc::poll(&mut poll, 1, 0) > 0 && poll.revents & libc::POLLERR != 0 }
 }
 
-fn send_error(operation: &'static str, snapshot: &SnapshotName, errno: c_int) -> Error {
+/// The error of a send.
+pub fn send_error(operation: &'static str, snapshot: &SnapshotName, errno: c_int) -> Error {
     let attempt = Attempt::new(operation, snapshot.as_str());
     match errno {
         libc::EXDEV => Error::NotAncestor(attempt),

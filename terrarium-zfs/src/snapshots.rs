@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::engine::Programs;
 use crate::error::{Attempt, BatchError, Error};
 use crate::handle::{Batch, CName, ZfsCore, by_errno, user_properties_to_nvlist};
 use crate::names::SnapshotName;
@@ -55,40 +56,7 @@ impl ZfsCore {
         &self,
         snapshots: &[(SnapshotName, UserProperties)],
     ) -> Result<(), BatchError> {
-        let names = snapshots.iter().map(|(name, _)| name);
-        let Some(batch) = one_of_each_dataset(names)? else {
-            return Ok(());
-        };
-        let failed = || -> Result<Vec<(String, i32)>, Error> {
-            let mut arguments = NvList::new()?;
-            for (name, properties) in snapshots {
-                arguments.add_list(name.as_str(), &user_properties_to_nvlist(properties)?)?;
-            }
-            let result = self.run_synchronous(&batch.pool, SNAPSHOT_EACH, &arguments)?;
-            let failed = result.value("return").and_then(|value| value.list());
-            let failed = failed.ok_or_else(|| {
-                Error::unexpected("snapshot", &batch.pool, "the program returned no table")
-            })?;
-            Ok(failed
-                .iter()
-                .map(|(name, errno)| {
-                    let errno = errno.integer().and_then(|errno| errno.try_into().ok());
-                    (
-                        name.to_string_lossy().into_owned(),
-                        errno.unwrap_or(libc::EIO),
-                    )
-                })
-                .collect())
-        };
-        let failed = failed().map_err(|error| batch.whole(error))?;
-        if failed.is_empty() {
-            return Ok(());
-        }
-        let failures = failed.into_iter().map(|(name, errno)| {
-            let error = Error::from_errno(batch.operation, &name, errno);
-            (name, error)
-        });
-        Err(BatchError::new(batch.operation, failures.collect()))
+        snapshot_each(self, snapshots)
     }
 
     /// Destroys snapshots of one pool, all or none. One that does not exist counts as destroyed.
@@ -107,11 +75,7 @@ impl ZfsCore {
         };
         let snapshots = names_to_nvlist(names.iter().map(SnapshotName::as_str))
             .map_err(|error| batch.whole(error))?;
-        let classify = |operation, object: &str, errno| match errno {
-            libc::EEXIST => Error::HasClones(Attempt::new(operation, object)),
-            errno => Error::from_errno(operation, object, errno),
-        };
-        batch.call(self, classify, |library, errors| {
+        batch.call(self, destroy_error, |library, errors| {
             // SAFETY: the library is initialised; the list outlives the call; `errors` takes the
             // address of a new list or stays null.
             unsafe { (library.lzc_destroy_snaps)(snapshots.as_ptr(), defer.into(), errors) }
@@ -128,31 +92,9 @@ impl ZfsCore {
     /// empty or the snapshot was named twice: no hold was made then. [`Error::NotFound`] alone
     /// leaves the others held, and [`BatchError::others_done`] says so.
     pub fn hold(&self, holds: &[(SnapshotName, String)]) -> Result<(), BatchError> {
-        let objects = holds.iter().map(|(name, _)| (name.as_str(), name.pool()));
-        let Some(batch) = Batch::new("hold", objects)? else {
+        let Some((batch, list)) = hold_list(holds)? else {
             return Ok(());
         };
-        let mut seen = BTreeSet::new();
-        let mut refused = Vec::new();
-        for (name, tag) in holds {
-            let attempt = Attempt::new(batch.operation, name.as_str());
-            if tag.len() > MAX_TAG_LEN {
-                refused.push((name.to_string(), Error::TooLarge(attempt)));
-            } else if tag.is_empty() || !seen.insert(name) {
-                refused.push((name.to_string(), Error::InvalidArgument(attempt)));
-            }
-        }
-        if !refused.is_empty() {
-            return Err(BatchError::new(batch.operation, refused));
-        }
-        let list = || -> Result<NvList, Error> {
-            let mut list = NvList::new()?;
-            for (name, tag) in holds {
-                list.add_str(name.as_str(), tag)?;
-            }
-            Ok(list)
-        };
-        let list = list().map_err(|error| batch.whole(error))?;
         batch.call(self, by_errno, |library, errors| {
             // SAFETY: the library is initialised; the list outlives the call; -1 asks for lasting
             // holds; `errors` takes the address of a new list or stays null.
@@ -168,22 +110,9 @@ impl ZfsCore {
     /// does not: the others are released even so, and [`BatchError::others_done`] says so. After
     /// any other error no hold was released.
     pub fn release(&self, holds: &[(SnapshotName, String)]) -> Result<(), BatchError> {
-        let objects = holds.iter().map(|(name, _)| (name.as_str(), name.pool()));
-        let Some(batch) = Batch::new("release", objects)? else {
+        let Some((batch, list)) = release_list(holds)? else {
             return Ok(());
         };
-        let mut tags: BTreeMap<&SnapshotName, Vec<&str>> = BTreeMap::new();
-        for (name, tag) in holds {
-            tags.entry(name).or_default().push(tag);
-        }
-        let list = || -> Result<NvList, Error> {
-            let mut list = NvList::new()?;
-            for (name, tags) in tags {
-                list.add_list(name.as_str(), &names_to_nvlist(tags)?)?;
-            }
-            Ok(list)
-        };
-        let list = list().map_err(|error| batch.whole(error))?;
         batch.call(self, by_errno, |library, errors| {
             // SAFETY: the library is initialised; the list outlives the call; `errors` takes the
             // address of a new list or stays null.
@@ -227,37 +156,11 @@ impl ZfsCore {
         object: &str,
         properties: &BTreeMap<String, Option<String>>,
     ) -> Result<(), Error> {
-        let operation = "set properties of";
-        let pool = crate::names::pool_of(object)?;
-        let mut set = NvList::new()?;
-        let mut remove = NvList::new()?;
-        for (name, value) in properties {
-            match value {
-                Some(value) => {
-                    check_user_property(name, value)?;
-                    set.add_str(name, value)?;
-                }
-                None => {
-                    check_user_property_name(name)?;
-                    remove.add_bool(name, true)?;
-                }
-            }
-        }
-        let mut arguments = NvList::new()?;
-        arguments.add_str("object", object)?;
-        arguments.add_list("set", &set)?;
-        arguments.add_list("remove", &remove)?;
-        let result = self.run_synchronous(&pool, SET_USER_PROPERTIES, &arguments)?;
-        match result.value("return") {
-            Some(Value::I64(0)) => Ok(()),
-            Some(Value::I64(errno)) => {
-                let errno = errno.try_into().unwrap_or(libc::EIO);
-                Err(Error::from_errno(operation, object, errno))
-            }
-            other => Err(Error::unexpected(operation, object, format!("{other:?}"))),
-        }
+        set_user_properties(self, object, properties)
     }
+}
 
+impl Programs for ZfsCore {
     fn run_synchronous(
         &self,
         pool: &str,
@@ -266,6 +169,158 @@ impl ZfsCore {
     ) -> Result<NvList, Error> {
         self.channel_program(pool, program, Limits::MAX, arguments)
     }
+}
+
+/// [`ZfsCore::snapshot_each`] on any engine.
+///
+/// # Errors
+/// As there.
+pub fn snapshot_each(
+    zfs: &dyn Programs,
+    snapshots: &[(SnapshotName, UserProperties)],
+) -> Result<(), BatchError> {
+    let names = snapshots.iter().map(|(name, _)| name);
+    let Some(batch) = one_of_each_dataset(names)? else {
+        return Ok(());
+    };
+    let failed = || -> Result<Vec<(String, i32)>, Error> {
+        let mut arguments = NvList::new()?;
+        for (name, properties) in snapshots {
+            arguments.add_list(name.as_str(), &user_properties_to_nvlist(properties)?)?;
+        }
+        let result = zfs.run_synchronous(&batch.pool, SNAPSHOT_EACH, &arguments)?;
+        let failed = result.value("return").and_then(|value| value.list());
+        let failed = failed.ok_or_else(|| {
+            Error::unexpected("snapshot", &batch.pool, "the program returned no table")
+        })?;
+        Ok(failed
+            .iter()
+            .map(|(name, errno)| {
+                let errno = errno.integer().and_then(|errno| errno.try_into().ok());
+                (
+                    name.to_string_lossy().into_owned(),
+                    errno.unwrap_or(libc::EIO),
+                )
+            })
+            .collect())
+    };
+    let failed = failed().map_err(|error| batch.whole(error))?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let failures = failed.into_iter().map(|(name, errno)| {
+        let error = Error::from_errno(batch.operation, &name, errno);
+        (name, error)
+    });
+    Err(BatchError::new(batch.operation, failures.collect()))
+}
+
+/// [`ZfsCore::set_user_properties`] on any engine.
+///
+/// # Errors
+/// As there.
+pub fn set_user_properties(
+    zfs: &dyn Programs,
+    object: &str,
+    properties: &BTreeMap<String, Option<String>>,
+) -> Result<(), Error> {
+    let operation = "set properties of";
+    let pool = crate::names::pool_of(object)?;
+    let mut set = NvList::new()?;
+    let mut remove = NvList::new()?;
+    for (name, value) in properties {
+        match value {
+            Some(value) => {
+                check_user_property(name, value)?;
+                set.add_str(name, value)?;
+            }
+            None => {
+                check_user_property_name(name)?;
+                remove.add_bool(name, true)?;
+            }
+        }
+    }
+    let mut arguments = NvList::new()?;
+    arguments.add_str("object", object)?;
+    arguments.add_list("set", &set)?;
+    arguments.add_list("remove", &remove)?;
+    let result = zfs.run_synchronous(&pool, SET_USER_PROPERTIES, &arguments)?;
+    match result.value("return") {
+        Some(Value::I64(0)) => Ok(()),
+        Some(Value::I64(errno)) => {
+            let errno = errno.try_into().unwrap_or(libc::EIO);
+            Err(Error::from_errno(operation, object, errno))
+        }
+        other => Err(Error::unexpected(operation, object, format!("{other:?}"))),
+    }
+}
+
+/// The error of one snapshot that was to be destroyed.
+pub fn destroy_error(operation: &'static str, object: &str, errno: i32) -> Error {
+    match errno {
+        libc::EEXIST => Error::HasClones(Attempt::new(operation, object)),
+        errno => Error::from_errno(operation, object, errno),
+    }
+}
+
+/// A call on holds and the list it takes.
+pub type HoldList = (Batch, NvList);
+
+/// The call that makes holds; `None` if there are none.
+///
+/// # Errors
+/// What [`ZfsCore::hold`] refuses before it asks ZFS.
+pub fn hold_list(holds: &[(SnapshotName, String)]) -> Result<Option<HoldList>, BatchError> {
+    let objects = holds.iter().map(|(name, _)| (name.as_str(), name.pool()));
+    let Some(batch) = Batch::new("hold", objects)? else {
+        return Ok(None);
+    };
+    let mut seen = BTreeSet::new();
+    let mut refused = Vec::new();
+    for (name, tag) in holds {
+        let attempt = Attempt::new(batch.operation, name.as_str());
+        if tag.len() > MAX_TAG_LEN {
+            refused.push((name.to_string(), Error::TooLarge(attempt)));
+        } else if tag.is_empty() || !seen.insert(name) {
+            refused.push((name.to_string(), Error::InvalidArgument(attempt)));
+        }
+    }
+    if !refused.is_empty() {
+        return Err(BatchError::new(batch.operation, refused));
+    }
+    let list = || -> Result<NvList, Error> {
+        let mut list = NvList::new()?;
+        for (name, tag) in holds {
+            list.add_str(name.as_str(), tag)?;
+        }
+        Ok(list)
+    };
+    let list = list().map_err(|error| batch.whole(error))?;
+    Ok(Some((batch, list)))
+}
+
+/// The call that releases holds; `None` if there are none.
+///
+/// # Errors
+/// What [`ZfsCore::release`] refuses before it asks ZFS.
+pub fn release_list(holds: &[(SnapshotName, String)]) -> Result<Option<HoldList>, BatchError> {
+    let objects = holds.iter().map(|(name, _)| (name.as_str(), name.pool()));
+    let Some(batch) = Batch::new("release", objects)? else {
+        return Ok(None);
+    };
+    let mut tags: BTreeMap<&SnapshotName, Vec<&str>> = BTreeMap::new();
+    for (name, tag) in holds {
+        tags.entry(name).or_default().push(tag);
+    }
+    let list = || -> Result<NvList, Error> {
+        let mut list = NvList::new()?;
+        for (name, tags) in tags {
+            list.add_list(name.as_str(), &names_to_nvlist(tags)?)?;
+        }
+        Ok(list)
+    };
+    let list = list().map_err(|error| batch.whole(error))?;
+    Ok(Some((batch, list)))
 }
 
 /// Checks first, then acts. The checks run in the syncing context, where they are complete.
@@ -364,9 +419,11 @@ fn one_of_each_dataset<'a>(
     }
 }
 
-pub(crate) fn names_to_nvlist<'a>(
-    names: impl IntoIterator<Item = &'a str>,
-) -> Result<NvList, Error> {
+/// A list of names without values.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] if a name contains a NUL.
+pub fn names_to_nvlist<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<NvList, Error> {
     let mut list = NvList::new()?;
     for name in names {
         list.add_flag(name)?;
