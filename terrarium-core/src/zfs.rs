@@ -199,3 +199,89 @@ impl Zfs for ZfsCore {
         self.read_snapshot_file(snapshot, path, limit)
     }
 }
+
+#[cfg(feature = "embedded")]
+mod embedded {
+    use terrarium_zpool::Engine;
+
+    use super::*;
+
+    /// OpenZFS in a process, on a pool file. Nothing is ever mounted there; a dataset that is occupied
+    /// counts as mounted.
+    impl Zfs for Engine {
+        fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
+            Engine::list(self, root, &property::OF_SNAPSHOTS)
+        }
+
+        fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
+            Engine::guid(self, object)
+        }
+
+        fn create(&self, dataset: &DatasetName, properties: &Properties) -> Result<(), Error> {
+            Engine::create(self, dataset, properties)
+        }
+
+        fn snapshot(&self, snapshots: &[(SnapshotName, UserProperties)]) -> Result<(), BatchError> {
+            Engine::snapshot(self, snapshots)
+        }
+
+        fn destroy_snapshots(&self, snapshots: &[SnapshotName]) -> Result<(), BatchError> {
+            Engine::destroy_snapshots(self, snapshots)
+        }
+
+        fn clone_snapshot(
+            &self,
+            target: &DatasetName,
+            origin: &SnapshotName,
+            properties: &Properties,
+        ) -> Result<(), Error> {
+            Engine::clone_snapshot(self, target, origin, properties)
+        }
+
+        fn promote(&self, clone: &DatasetName) -> Result<(), Error> {
+            Engine::promote(self, clone)
+        }
+
+        fn check_promote(&self, clone: &DatasetName) -> Result<(), Error> {
+            Engine::check_promote(self, clone)
+        }
+
+        fn rename(&self, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
+            Engine::rename(self, from, to)
+        }
+
+        fn destroy(&self, dataset: &DatasetName) -> Result<(), Error> {
+            Engine::destroy(self, dataset)
+        }
+
+        fn rollback_to(&self, snapshot: &SnapshotName) -> Result<(), Error> {
+            Engine::rollback_to(self, snapshot)
+        }
+
+        fn set_user_properties(
+            &self,
+            object: &str,
+            changes: &BTreeMap<String, Option<String>>,
+        ) -> Result<(), Error> {
+            Engine::set_user_properties(self, object, changes)
+        }
+
+        fn mounted_at(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
+            let occupied = self.is_occupied(dataset)?;
+            Ok(occupied.then(|| "the embedded engine".to_owned()))
+        }
+
+        fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {
+            Engine::pool_health(self, pool)
+        }
+
+        fn read_file(
+            &self,
+            snapshot: &SnapshotName,
+            path: &str,
+            limit: usize,
+        ) -> Result<Option<Vec<u8>>, Error> {
+            Engine::read_file(self, snapshot.as_str(), path, limit)
+        }
+    }
+}

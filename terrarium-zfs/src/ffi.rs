@@ -72,6 +72,7 @@ library! {
     NvPair from "libnvpair.so.3" {
         fn nvlist_alloc(*mut *mut RawList, c_uint, c_int) -> c_int;
         fn nvlist_free(*mut RawList);
+        fn nvlist_dup(*mut RawList, *mut *mut RawList, c_int) -> c_int;
         fn nvlist_pack(*mut RawList, *mut *mut c_char, *mut usize, c_int, c_int) -> c_int;
         fn nvlist_unpack(*mut c_char, usize, *mut *mut RawList, c_int) -> c_int;
         fn nvlist_add_boolean(*mut RawList, *const c_char) -> c_int;

@@ -6,7 +6,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
+use crate::error::Error;
 use crate::ffi::{NvPair, RawList, RawPair};
+use crate::nvlist::NvList;
 
 /// `data_type_t` of sys/nvpair.h, as far as it is read here; part of the packed format.
 mod data_type {
@@ -114,6 +116,17 @@ impl<'a> NvListRef<'a> {
         };
         let pair = if errno == 0 { NonNull::new(pair) } else { None };
         pair.map(|pair| self.read(pair))
+    }
+
+    /// A copy that owns itself.
+    ///
+    /// # Errors
+    /// [`Error::Other`] if memory runs out.
+    pub fn to_owned_list(&self) -> Result<NvList, Error> {
+        let mut raw = ptr::null_mut();
+        // SAFETY: the list is valid (see `new`); `raw` takes the address of a new list.
+        let errno = unsafe { (self.library.nvlist_dup)(self.raw.as_ptr(), &mut raw, 0) };
+        NvList::adopt(self.library, raw, errno)
     }
 
     /// The pairs, in the order they were added.

@@ -1,0 +1,98 @@
+/*
+ * The embedded engine: libzpool on one pool file, told what to do by requests.
+ *
+ * Written from OpenZFS's public headers, its manual pages and what it was seen to do.
+ */
+#ifndef TERRARIUM_ENGINE_H
+#define TERRARIUM_ENGINE_H
+
+/* The order matters: libspl's stand-ins for the kernel first. */
+#include <sys/zfs_context.h>
+
+#include <sys/dmu.h>
+#include <sys/dmu_objset.h>
+#include <sys/dsl_dataset.h>
+#include <sys/dsl_dir.h>
+#include <sys/dsl_pool.h>
+#include <sys/dsl_prop.h>
+#include <sys/spa.h>
+#include <sys/spa_impl.h>
+#include <sys/zap.h>
+
+/* Refused before ZFS is asked: the words for it are the client's. Beyond errno and zfs_errno_t. */
+enum refusal {
+	/* A stream without large blocks of what holds such blocks: libzpool would abort. */
+	REFUSE_NEEDS_LARGE_BLOCKS = 4001,
+	/* The file is no pool, or no longer one. */
+	REFUSE_NO_POOL = 4002,
+	/* Another process has the file. */
+	REFUSE_LOCKED = 4003,
+	/* The client asked for what this engine does not know. */
+	REFUSE_UNKNOWN = 4004,
+	/* What it came to does not have the form of a file system that this engine reads. */
+	REFUSE_NO_FILESYSTEM = 4005,
+};
+
+/* A request being carried out. The thread that has it owns it. */
+typedef struct request {
+	nvlist_t *in;
+	nvlist_t *out;
+	/* A file descriptor that came with it, or -1. */
+	int fd;
+} request_t;
+
+/* An operation answers with 0, an errno, a zfs_errno_t or a refusal. */
+typedef int operation_t(request_t *);
+
+/* abi.c */
+int abi_check(char *why, size_t size);
+
+/* pool.c */
+operation_t pool_create, pool_open, pool_close, pool_health;
+
+/* datasets.c */
+operation_t dataset_create, dataset_clone, dataset_promote, dataset_rename, dataset_destroy,
+    dataset_rollback, dataset_guid;
+operation_t snapshots_destroy, snapshots_hold, snapshots_release;
+operation_t bookmarks_create, bookmarks_destroy;
+operation_t run_program;
+int set_properties(const char *dataset, nvlist_t *properties, nvlist_t *failed);
+
+/* occupied.c */
+operation_t dataset_occupy, dataset_leave;
+/* Whether somebody occupies a dataset, and the owner that a rollback has to name then. */
+void *occupied_by(dsl_dataset_t *ds);
+void *occupant_of(const char *dataset);
+
+/* listing.c */
+operation_t list;
+
+/* files.c */
+operation_t file_write, file_read, directory_create;
+
+/* filesystem.c: the file system of a dataset, as the kernel would lay it out. */
+typedef struct filesystem {
+	objset_t *os;
+	sa_attr_type_t *attributes;
+	uint64_t root;
+} filesystem_t;
+
+typedef struct new_file {
+	mode_t mode;
+	uint64_t parent;
+	uint64_t size;
+	uint64_t links;
+	uint64_t now[2];
+} new_file_t;
+
+void filesystem_create(objset_t *os, void *arg, cred_t *cr, dmu_tx_t *tx);
+int filesystem_create_in_root(const char *pool);
+int filesystem_of(objset_t *os, filesystem_t *fs);
+void attributes_write(filesystem_t *fs, uint64_t object, const new_file_t *file, dmu_tx_t *tx);
+int path_lookup(filesystem_t *fs, uint64_t from, const char *path, uint64_t *object);
+void now(uint64_t time[2]);
+
+/* streams.c */
+operation_t stream_send, stream_receive;
+
+#endif
