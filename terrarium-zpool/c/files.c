@@ -156,13 +156,36 @@ link_in(filesystem_t *fs, place_t *place, uint64_t object, new_file_t *file, boo
 	return (error);
 }
 
+/* A file that other names lead to, or one with a directory of attributes, is not replaced. */
+static int
+check_replaceable(filesystem_t *fs, uint64_t object)
+{
+	uint64_t links, attributes;
+	dmu_object_info_t info;
+	sa_handle_t *handle;
+	int error = dmu_object_info(fs->os, object, &info);
+
+	if (error != 0)
+		return (error);
+	if (info.doi_type != DMU_OT_PLAIN_FILE_CONTENTS)
+		return (EISDIR);
+	error = sa_handle_get(fs->os, object, NULL, SA_HDL_PRIVATE, &handle);
+	if (error != 0)
+		return (error);
+	error = sa_lookup(handle, fs->attributes[ZPL_LINKS], &links, sizeof (links));
+	if (error == 0 && (links != 1 || sa_lookup(handle, fs->attributes[ZPL_XATTR], &attributes,
+	    sizeof (attributes)) == 0))
+		error = ENOTSUP;
+	sa_handle_destroy(handle);
+	return (error);
+}
+
 static int
 write_in(filesystem_t *fs, const char *dataset, char *path, mode_t mode, const uchar_t *bytes,
     uint64_t size)
 {
 	new_file_t file = { .mode = S_IFREG | mode, .size = size, .links = 1 };
 	uint64_t object, old = 0;
-	dmu_object_info_t info;
 	place_t place;
 	int error = find_place(fs, path, &place);
 
@@ -171,10 +194,8 @@ write_in(filesystem_t *fs, const char *dataset, char *path, mode_t mode, const u
 	error = path_lookup(fs, place.directory, place.name, &old);
 	if (error == ENOENT)
 		old = 0;
-	else if (error != 0 || (error = dmu_object_info(fs->os, old, &info)) != 0)
+	else if (error != 0 || (error = check_replaceable(fs, old)) != 0)
 		return (error);
-	else if (info.doi_type != DMU_OT_PLAIN_FILE_CONTENTS)
-		return (EISDIR);
 	error = allocate(fs, block_size(dataset, size), &object);
 	if (error != 0)
 		return (error);

@@ -162,6 +162,11 @@ impl Programs for Engine {
 /// The error of an object whose call gives no number a meaning of its own.
 pub(crate) fn error_of(operation: &'static str, object: &str, errno: i32) -> Error {
     match errno {
+        // A checksum does not fit (`ECKSUM`, which has this number on Linux).
+        libc::EBADE => Error::Io {
+            attempt: Attempt::new(operation, object),
+            errno: libc::EIO,
+        },
         refusal::NO_FILESYSTEM => Error::NotSupported(Attempt::new(operation, object)),
         libc::ENOTDIR | libc::EISDIR => Error::InvalidArgument(Attempt::new(operation, object)),
         errno => Error::from_errno(operation, object, errno),

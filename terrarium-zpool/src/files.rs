@@ -16,7 +16,8 @@ impl Engine {
     /// # Errors
     /// [`Error::NotFound`] if the dataset or the directory does not exist; [`Error::InvalidArgument`]
     /// if something in the path is no directory, or the path names one; [`Error::Busy`] if the dataset
-    /// is occupied; [`Error::TooLarge`] above 64 MiB; [`Error::NoSpace`], and then the old file stays.
+    /// is occupied; [`Error::NotSupported`] if the old file has other names too, or attributes in a
+    /// directory of their own; [`Error::TooLarge`] above 64 MiB; [`Error::NoSpace`], and then the old file stays.
     pub fn write_file(
         &self,
         dataset: &DatasetName,

@@ -20,7 +20,7 @@ pub(crate) const SIZE: u64 = 128 << 20;
 pub(crate) struct Scratch {
     // The engine goes first.
     pub(crate) engine: Engine,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Scratch {
