@@ -8,6 +8,8 @@ use crate::engine::{Engine, number};
 
 /// The largest file that is written in one call.
 const MAX_FILE: usize = 64 << 20;
+/// The largest file that is read in one call: it comes as one message.
+const MAX_READ: usize = 512 << 20;
 
 impl Engine {
     /// Writes a regular file, new or in place of an old one; its directory must exist. It belongs to
@@ -57,7 +59,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::NotFound`] if the dataset or snapshot does not exist; [`Error::TooLarge`] if the file
-    /// has more than `limit` bytes; [`Error::Io`] if it is damaged; [`Error::KeyUnavailable`];
+    /// has more than `limit` bytes, or than 512 MiB; [`Error::Io`] if it is damaged; [`Error::KeyUnavailable`];
     /// [`Error::NotSupported`] if it is a volume.
     pub fn read_file(
         &self,
@@ -69,7 +71,7 @@ impl Engine {
         let mut request = NvList::new()?;
         request.add_str("object", object)?;
         request.add_str("path", path)?;
-        request.add_u64("limit", limit.try_into().unwrap_or(u64::MAX))?;
+        request.add_u64("limit", limit.min(MAX_READ) as u64)?;
         let answer = self.call("read-file", operation, object, request)?;
         if number(answer.view(), "absent") != 0 {
             return Ok(None);

@@ -7,11 +7,17 @@ use std::time::Duration;
 use terrarium_zfs::nvlist::NvList;
 use terrarium_zfs::{DatasetName, Error, NameError};
 
-use crate::engine::{Engine, errno, text};
+use crate::engine::{Engine, errno, number, text};
 use crate::process::{Process, Silence, Stillborn};
 
 /// The smallest pool that OpenZFS makes: 64 MiB (`SPA_MINDEVSIZE`).
 pub const MIN_POOL_SIZE: u64 = 64 << 20;
+
+/// The version of what is spoken with the program (`greet` of c/main.c).
+const PROTOCOL: u64 = 1;
+
+/// How long a program that is of no use may take to end.
+const END: Duration = Duration::from_secs(2);
 
 /// How an engine is started, and how long its calls may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +117,10 @@ impl Options {
         if size < MIN_POOL_SIZE {
             return Err(OpenError::TooSmall(file.to_owned()));
         }
+        // Whatever goes wrong later, what was there before is never taken for a half-made pool.
+        if file.symlink_metadata().is_ok() {
+            return Err(OpenError::Exists(file.to_owned()));
+        }
         let mut request = NvList::new()?;
         request.add_str("pool", pool.as_str())?;
         request.add_u64("size", size)?;
@@ -172,12 +182,13 @@ impl Options {
             reason: error.to_string(),
         })?;
         let (process, hello) = started.map_err(|stillborn| unavailable(&program, stillborn))?;
-        match errno(&hello) {
-            0 => Ok(process),
-            _ => Err(OpenError::WrongVersion {
-                reason: text(&hello, "why").unwrap_or_default(),
-            }),
-        }
+        let reason = match (errno(&hello), number(hello.view(), "protocol")) {
+            (0, PROTOCOL) => return Ok(process),
+            (0, other) => format!("it speaks protocol {other} instead of {PROTOCOL}"),
+            _ => text(&hello, "why").unwrap_or_default(),
+        };
+        process.hang_up(END);
+        Err(OpenError::WrongVersion { reason })
     }
 
     fn program(&self) -> PathBuf {

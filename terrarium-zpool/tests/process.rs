@@ -148,6 +148,19 @@ fn a_program_that_speaks_something_else_is_refused() {
     }
 }
 
+/// A program that ends in the middle of it does not take along what was there before.
+#[test]
+fn a_file_that_exists_survives_a_failed_creation() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("precious");
+    std::fs::write(&file, "precious").unwrap();
+    let program = env!("CARGO_BIN_EXE_terrarium-zpool");
+    let script = format!("(sleep 0.2; kill -9 $$) & exec {program}");
+    let refused = stand_in(folder.path(), &script).create(&file, "tank", SIZE);
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(std::fs::read(&file).unwrap(), b"precious");
+}
+
 /// As the dynamic linker ends it.
 #[test]
 fn a_missing_library_is_told_with_what_to_install() {
