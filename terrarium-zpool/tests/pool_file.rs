@@ -30,12 +30,20 @@ fn with_a_file(engine: &Engine) -> SnapshotName {
 fn what_was_in_a_pool_is_there_when_it_is_opened_again() {
     let scratch = Scratch::new();
     let point = with_a_file(&scratch.engine);
-    let before = scratch.engine.list(&web(), &["terrarium:kind"]).unwrap();
+    let listed = |engine: &Engine| {
+        let mut listing = engine.list(&web(), &["terrarium:kind"]).unwrap();
+        // What is left of the pool changes with what the pool writes for itself.
+        for dataset in &mut listing.datasets {
+            dataset.available = 0;
+        }
+        listing
+    };
+    let before = listed(&scratch.engine);
     scratch.engine.close().expect("closed");
 
     let again = options().open(&scratch.file()).expect("opened");
     assert_eq!(again.pool(), "tank");
-    assert_eq!(again.list(&web(), &["terrarium:kind"]).unwrap(), before);
+    assert_eq!(listed(&again), before);
     let content = again.read_file(point.as_str(), "file", 3).unwrap();
     assert_eq!(content.as_deref(), Some(&b"one"[..]));
 }
