@@ -11,8 +11,8 @@ use crate::{mounts, property};
 
 /// The calls that plans are made of. Every one blocks until it has taken effect on the pool.
 ///
-/// Implemented by [`ZfsCore`] for the kernel's ZFS and by a fake in memory; [`crate::conformance`] holds
-/// what both must do.
+/// Implemented by [`ZfsCore`] for the kernel's ZFS, with the feature `embedded` by `terrarium_zpool::Engine` for
+/// OpenZFS in a process, and by a fake in memory; [`crate::conformance`] holds what all must do.
 pub trait Zfs: Send + Sync + 'static {
     /// Everything at and below `root`: datasets, snapshots, bookmarks.
     ///
