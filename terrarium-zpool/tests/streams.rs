@@ -7,8 +7,8 @@ use std::io::{Seek, Write};
 
 use support::Scratch;
 use terrarium_zfs::{
-    DatasetName, Error, Properties, ReceiveOptions, SendFlags, SendSource, SnapshotName,
-    UserProperties,
+    DatasetName, Error, Properties, ReceiveOptions, ResumeToken, SendFlags, SendSource,
+    SnapshotName, UserProperties,
 };
 use terrarium_zpool::Engine;
 
@@ -279,6 +279,34 @@ fn a_stream_that_is_cut_short_anywhere_is_refused() {
         );
         assert_eq!(engine.guid("tank/copy").unwrap(), None, "cut at {end}");
     }
+    receive_bytes(engine, &bytes).expect("whole it is taken");
+}
+
+/// As the sender needs it to go on.
+#[test]
+fn a_resumable_receive_that_is_cut_short_leaves_a_token() {
+    let scratch = Scratch::new();
+    let engine = &scratch.engine;
+    let bytes = bytes_of_a_stream(engine);
+    let mut stream = tempfile::tempfile().unwrap();
+    stream.write_all(&bytes[..bytes.len() / 2]).unwrap();
+    stream.rewind().unwrap();
+    let options = ReceiveOptions {
+        resumable: true,
+        ..ReceiveOptions::default()
+    };
+    let point = SnapshotName::new("tank/copy@s").unwrap();
+    let cut = engine.receive(&point, &options, &stream);
+    assert!(matches!(cut, Err(Error::BadStream { .. })), "{cut:?}");
+
+    let copy = named("tank/copy");
+    let listing = engine.list(&copy, &[]).unwrap();
+    let token = listing.datasets[0].receive_resume_token.as_deref();
+    let token: ResumeToken = token.expect("there is a token").parse().unwrap();
+    let sent = engine.guid("tank/web@s").unwrap();
+    assert_eq!(Some(token.to_guid()), sent);
+    assert_eq!(token.from_guid(), None);
+    engine.destroy(&copy).expect("destroyed");
     receive_bytes(engine, &bytes).expect("whole it is taken");
 }
 
