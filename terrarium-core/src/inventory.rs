@@ -274,12 +274,22 @@ pub async fn observe<Z: Zfs, I: Instances>(
     now: Timestamp,
 ) -> Result<Inventory, Error> {
     let storage = instances.pools().await?;
-    let reading: Vec<_> = storage
-        .iter()
-        .filter(|pool| pool.driver == "zfs")
-        .map(|pool| {
+    let mut problems = Vec::new();
+    let mut on_zfs = Vec::new();
+    for pool in storage.iter().filter(|pool| pool.driver == "zfs") {
+        match &pool.dataset {
+            Some(root) => on_zfs.push((pool, root.clone())),
+            // It is being made, or that failed.
+            None => problems.push(PoolProblem {
+                lxd_pool: pool.name.clone(),
+                why: "LXD does not say which dataset it is in".to_owned(),
+            }),
+        }
+    }
+    let reading: Vec<_> = on_zfs
+        .into_iter()
+        .map(|(pool, root)| {
             let zfs = Arc::clone(zfs);
-            let root = pool.dataset.clone().unwrap_or_default();
             let listing = tokio::task::spawn_blocking(move || {
                 let root = DatasetName::new(&root).map_err(terrarium_zfs::Error::from)?;
                 zfs.list(&root).map(|listing| (root, listing))
@@ -290,7 +300,6 @@ pub async fn observe<Z: Zfs, I: Instances>(
     let records = instances.list().await?;
 
     let mut pools = Vec::new();
-    let mut problems = Vec::new();
     let mut last_error = None;
     for (pool, listing) in reading {
         match listing.await.map_err(|_| Error::Interrupted)? {

@@ -1,6 +1,8 @@
 //! `backup list`.
 
-use terrarium_core::{Error, Host, InstanceRef, Instances, Inventory, Zfs};
+use terrarium_core::{
+    Coverage, Error, Host, InstanceRef, Instances, Inventory, NotCovered, PoolProblem, Zfs,
+};
 
 use crate::args::ListArgs;
 use crate::command::Context;
@@ -48,4 +50,12 @@ fn narrow(inventory: &mut Inventory, args: &ListArgs) {
         .pending
         .retain(|pending| wanted(&pending.intent.instance));
     inventory.orphans.clear();
+    let concerns_them = |problem: &PoolProblem| {
+        inventory.instances.iter().any(|instance| {
+            matches!(&instance.coverage, Coverage::NotCovered {
+                reason: NotCovered::PoolUnreadable { pool, .. }
+            } if *pool == problem.lxd_pool)
+        })
+    };
+    inventory.problems.retain(concerns_them);
 }

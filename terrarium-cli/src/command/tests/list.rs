@@ -115,6 +115,23 @@ async fn a_pool_that_cannot_be_read_is_4_and_hides_no_other() {
     let problem =
         "\nStorage pools that cannot be read:\n  slow: cannot list slow: it does not exist\n";
     assert!(said.out.ends_with(problem), "{}", said.out);
+
+    let said = scene.run(&["list", "--instance", "web"]).await;
+    assert_eq!(said.code, 0, "no concern of web: {}", said.out);
+    assert!(!said.out.contains("slow"), "{}", said.out);
+}
+
+#[tokio::test]
+async fn a_pool_that_lxd_is_still_making_is_named_as_that() {
+    let scene = scene().await;
+    let mut pool = lxd_client::StoragePool::default();
+    pool.name = "new".to_owned();
+    pool.driver = "zfs".to_owned();
+    scene.fake.lxd().add_pool(pool);
+    let said = scene.run(&["list"]).await;
+    assert_eq!(said.code, 4);
+    let problem = "\n  new: LXD does not say which dataset it is in\n";
+    assert!(said.out.ends_with(problem), "{}", said.out);
 }
 
 #[tokio::test]
