@@ -121,17 +121,65 @@ pub trait Zfs: Send + Sync + 'static {
     ) -> Result<Option<Vec<u8>>, Error>;
 }
 
+/// The calls that an engine has under the same name with the same arguments.
+macro_rules! same_calls {
+    ($engine:ty) => {
+        fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
+            <$engine>::guid(self, object)
+        }
+
+        fn create(&self, dataset: &DatasetName, properties: &Properties) -> Result<(), Error> {
+            <$engine>::create(self, dataset, properties)
+        }
+
+        fn clone_snapshot(
+            &self,
+            target: &DatasetName,
+            origin: &SnapshotName,
+            properties: &Properties,
+        ) -> Result<(), Error> {
+            <$engine>::clone_snapshot(self, target, origin, properties)
+        }
+
+        fn promote(&self, clone: &DatasetName) -> Result<(), Error> {
+            <$engine>::promote(self, clone)
+        }
+
+        fn check_promote(&self, clone: &DatasetName) -> Result<(), Error> {
+            <$engine>::check_promote(self, clone)
+        }
+
+        fn rename(&self, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
+            <$engine>::rename(self, from, to)
+        }
+
+        fn destroy(&self, dataset: &DatasetName) -> Result<(), Error> {
+            <$engine>::destroy(self, dataset)
+        }
+
+        fn rollback_to(&self, snapshot: &SnapshotName) -> Result<(), Error> {
+            <$engine>::rollback_to(self, snapshot)
+        }
+
+        fn set_user_properties(
+            &self,
+            object: &str,
+            changes: &BTreeMap<String, Option<String>>,
+        ) -> Result<(), Error> {
+            <$engine>::set_user_properties(self, object, changes)
+        }
+
+        fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {
+            <$engine>::pool_health(self, pool)
+        }
+    };
+}
+
 impl Zfs for ZfsCore {
+    same_calls!(ZfsCore);
+
     fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
         ZfsCore::list(self, root, &property::OF_SNAPSHOTS)
-    }
-
-    fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
-        ZfsCore::guid(self, object)
-    }
-
-    fn create(&self, dataset: &DatasetName, properties: &Properties) -> Result<(), Error> {
-        ZfsCore::create(self, dataset, properties)
     }
 
     fn snapshot(&self, snapshots: &[(SnapshotName, UserProperties)]) -> Result<(), BatchError> {
@@ -142,52 +190,11 @@ impl Zfs for ZfsCore {
         ZfsCore::destroy_snapshots(self, snapshots, false)
     }
 
-    fn clone_snapshot(
-        &self,
-        target: &DatasetName,
-        origin: &SnapshotName,
-        properties: &Properties,
-    ) -> Result<(), Error> {
-        ZfsCore::clone_snapshot(self, target, origin, properties)
-    }
-
-    fn promote(&self, clone: &DatasetName) -> Result<(), Error> {
-        ZfsCore::promote(self, clone)
-    }
-
-    fn check_promote(&self, clone: &DatasetName) -> Result<(), Error> {
-        ZfsCore::check_promote(self, clone)
-    }
-
-    fn rename(&self, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
-        ZfsCore::rename(self, from, to)
-    }
-
-    fn destroy(&self, dataset: &DatasetName) -> Result<(), Error> {
-        ZfsCore::destroy(self, dataset)
-    }
-
-    fn rollback_to(&self, snapshot: &SnapshotName) -> Result<(), Error> {
-        ZfsCore::rollback_to(self, snapshot)
-    }
-
-    fn set_user_properties(
-        &self,
-        object: &str,
-        changes: &BTreeMap<String, Option<String>>,
-    ) -> Result<(), Error> {
-        ZfsCore::set_user_properties(self, object, changes)
-    }
-
     fn mounted_at(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
         mounts::mounted_at(dataset).map_err(|error| Error::Io {
-            attempt: Attempt::new("find out where is mounted", dataset.as_str()),
+            attempt: Attempt::new("look for mounts of", dataset.as_str()),
             errno: error.raw_os_error().unwrap_or_default(),
         })
-    }
-
-    fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {
-        ZfsCore::pool_health(self, pool)
     }
 
     fn read_file(
@@ -209,16 +216,10 @@ mod embedded {
     /// OpenZFS in a process, on a pool file. Nothing is ever mounted there; a dataset that is occupied
     /// counts as mounted.
     impl Zfs for Engine {
+        same_calls!(Engine);
+
         fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
             Engine::list(self, root, &property::OF_SNAPSHOTS)
-        }
-
-        fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
-            Engine::guid(self, object)
-        }
-
-        fn create(&self, dataset: &DatasetName, properties: &Properties) -> Result<(), Error> {
-            Engine::create(self, dataset, properties)
         }
 
         fn snapshot(&self, snapshots: &[(SnapshotName, UserProperties)]) -> Result<(), BatchError> {
@@ -229,50 +230,9 @@ mod embedded {
             Engine::destroy_snapshots(self, snapshots)
         }
 
-        fn clone_snapshot(
-            &self,
-            target: &DatasetName,
-            origin: &SnapshotName,
-            properties: &Properties,
-        ) -> Result<(), Error> {
-            Engine::clone_snapshot(self, target, origin, properties)
-        }
-
-        fn promote(&self, clone: &DatasetName) -> Result<(), Error> {
-            Engine::promote(self, clone)
-        }
-
-        fn check_promote(&self, clone: &DatasetName) -> Result<(), Error> {
-            Engine::check_promote(self, clone)
-        }
-
-        fn rename(&self, from: &DatasetName, to: &DatasetName) -> Result<(), Error> {
-            Engine::rename(self, from, to)
-        }
-
-        fn destroy(&self, dataset: &DatasetName) -> Result<(), Error> {
-            Engine::destroy(self, dataset)
-        }
-
-        fn rollback_to(&self, snapshot: &SnapshotName) -> Result<(), Error> {
-            Engine::rollback_to(self, snapshot)
-        }
-
-        fn set_user_properties(
-            &self,
-            object: &str,
-            changes: &BTreeMap<String, Option<String>>,
-        ) -> Result<(), Error> {
-            Engine::set_user_properties(self, object, changes)
-        }
-
         fn mounted_at(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
             let occupied = self.is_occupied(dataset)?;
             Ok(occupied.then(|| "the embedded engine".to_owned()))
-        }
-
-        fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {
-            Engine::pool_health(self, pool)
         }
 
         fn read_file(

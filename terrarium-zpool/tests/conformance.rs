@@ -3,12 +3,10 @@
 mod support;
 
 use std::any::Any;
-use std::io::{PipeReader, Read};
-use std::thread::JoinHandle;
 
 use support::Scratch;
 use terrarium_core::Zfs;
-use terrarium_core::conformance::zfs::{self as cases, ZfsRig};
+use terrarium_core::conformance::zfs::{self as cases, Sending, ZfsRig};
 use terrarium_zfs::{BookmarkName, DatasetName, Properties, SendFlags, SnapshotName};
 
 struct Rig {
@@ -25,21 +23,6 @@ impl Rig {
             .create(&root, &Properties::new())
             .expect("created");
         Self { scratch, root }
-    }
-}
-
-/// A send under way, as far as the pipe takes it.
-struct Send {
-    output: Option<PipeReader>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Drop for Send {
-    fn drop(&mut self) {
-        drop(self.output.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the send has ended");
-        }
     }
 }
 
@@ -81,18 +64,11 @@ impl ZfsRig for Rig {
     }
 
     fn send(&self, snapshot: &SnapshotName) -> Box<dyn Any> {
-        let (mut output, input) = std::io::pipe().expect("a pipe");
         let (engine, snapshot) = (self.scratch.engine.clone(), snapshot.clone());
-        let thread = std::thread::spawn(move || {
+        Box::new(Sending::begin(move |input| {
             // It is cut short by the reader.
             _ = engine.send(&snapshot, None, SendFlags::default(), &input);
-        });
-        let mut begun = [0; 312];
-        output.read_exact(&mut begun).expect("the send has begun");
-        Box::new(Send {
-            output: Some(output),
-            thread: Some(thread),
-        })
+        }))
     }
 
     fn mount(&self, dataset: &DatasetName) -> Box<dyn Any> {

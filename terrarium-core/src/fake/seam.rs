@@ -129,7 +129,7 @@ impl Zfs for FakeZfs {
     }
 
     fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
-        check_object(object)?;
+        terrarium_zfs::engine::pool_of(object)?;
         let found = self.call("guid", &[object], Need::Read, |pool, _| {
             if object.contains('@') {
                 let (head, position) = pool.snapshot("look up", &SnapshotName::new(object)?)?;
@@ -226,7 +226,7 @@ impl Zfs for FakeZfs {
         object: &str,
         changes: &BTreeMap<String, Option<String>>,
     ) -> Result<(), Error> {
-        check_object(object)?;
+        terrarium_zfs::engine::pool_of(object)?;
         self.call("set_user_properties", &[object], Need::Change, |pool, _| {
             pool.set_user_properties(object, changes)
         })
@@ -272,15 +272,6 @@ fn verb(call: &'static str) -> &'static str {
         "read_file" => "read a file of",
         call => call,
     }
-}
-
-fn check_object(name: &str) -> Result<(), Error> {
-    if name.contains('@') {
-        SnapshotName::new(name)?;
-    } else {
-        DatasetName::new(name)?;
-    }
-    Ok(())
 }
 
 pub(super) fn pool_of(object: &str) -> &str {

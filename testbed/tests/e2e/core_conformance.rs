@@ -2,11 +2,9 @@
 
 mod zfs {
     use std::any::Any;
-    use std::io::Read;
-    use std::thread::JoinHandle;
 
     use terrarium_core::Zfs;
-    use terrarium_core::conformance::zfs::{self as cases, ZfsRig};
+    use terrarium_core::conformance::zfs::{self as cases, Sending, ZfsRig};
     use terrarium_zfs::{BookmarkName, DatasetName, SendFlags, SnapshotName, ZfsCore};
     use testbed::{Mount, Pool};
 
@@ -73,37 +71,15 @@ mod zfs {
         }
 
         fn send(&self, snapshot: &SnapshotName) -> Box<dyn Any> {
-            let (mut output, input) = std::io::pipe().expect("a pipe");
             let (zfs, snapshot) = (self.zfs, snapshot.clone());
-            let thread = std::thread::spawn(move || {
+            Box::new(Sending::begin(move |input| {
                 // It is cut short by the reader.
                 _ = zfs.send(&snapshot, None, SendFlags::default(), &input);
-            });
-            let mut begun = [0; 312];
-            output.read_exact(&mut begun).expect("the send has begun");
-            Box::new(Send {
-                output: Some(output),
-                thread: Some(thread),
-            })
+            }))
         }
 
         fn mount(&self, dataset: &DatasetName) -> Box<dyn Any> {
             Box::new(Mount::of(dataset.as_str()))
-        }
-    }
-
-    /// A send under way, as far as the pipe takes it.
-    struct Send {
-        output: Option<std::io::PipeReader>,
-        thread: Option<JoinHandle<()>>,
-    }
-
-    impl Drop for Send {
-        fn drop(&mut self) {
-            drop(self.output.take());
-            if let Some(thread) = self.thread.take() {
-                thread.join().expect("the send has ended");
-            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod branches;
 mod datasets;
 mod properties;
+mod sending;
 mod snapshots;
 
 use std::any::Any;
@@ -17,6 +18,7 @@ use crate::Zfs;
 pub use branches::*;
 pub use datasets::*;
 pub use properties::*;
+pub use sending::Sending;
 pub use snapshots::*;
 
 /// Names every case, to a macro of the caller that makes tests of them.
