@@ -5,16 +5,18 @@
 
 use std::path::{Path, PathBuf};
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 11] = [
     "abi.c",
     "datasets.c",
-    "files.c",
     "filesystem.c",
+    "frames.c",
     "listing.c",
     "main.c",
     "occupied.c",
     "pool.c",
     "streams.c",
+    "tree_walk.c",
+    "tree_write.c",
 ];
 
 fn main() {

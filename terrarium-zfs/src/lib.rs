@@ -68,6 +68,7 @@ mod sigpipe;
 mod snapshots;
 mod stream;
 mod token;
+pub mod tree;
 
 pub use error::{Attempt, BatchError, Error, ErrorKind};
 pub use handle::ZfsCore;

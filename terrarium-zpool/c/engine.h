@@ -67,30 +67,12 @@ void *occupant_of(const char *dataset);
 /* listing.c */
 operation_t list;
 
-/* files.c */
-operation_t file_write, file_read, directory_create;
+/* tree_walk.c, tree_write.c; the rest of what concerns trees is in tree.h */
+operation_t tree_walk, tree_write;
 
-/* filesystem.c: the file system of a dataset, as the kernel would lay it out. */
-typedef struct filesystem {
-	objset_t *os;
-	sa_attr_type_t *attributes;
-	uint64_t root;
-} filesystem_t;
-
-typedef struct new_file {
-	mode_t mode;
-	uint64_t parent;
-	uint64_t size;
-	uint64_t links;
-	uint64_t now[2];
-} new_file_t;
-
-void filesystem_create(objset_t *os, void *arg, cred_t *cr, dmu_tx_t *tx);
+/* filesystem.c */
 int filesystem_create_in_root(const char *pool);
-int filesystem_of(objset_t *os, filesystem_t *fs);
-void attributes_write(filesystem_t *fs, uint64_t object, const new_file_t *file, dmu_tx_t *tx);
-int path_lookup(filesystem_t *fs, uint64_t from, const char *path, uint64_t *object);
-void now(uint64_t time[2]);
+void filesystem_create(objset_t *os, void *arg, cred_t *cr, dmu_tx_t *tx);
 
 /* streams.c */
 operation_t stream_send, stream_receive;

@@ -5,7 +5,7 @@
  * libzpool has the attributes' framework and their table, but not the code that lays out a file
  * system; this follows sys/zfs_znode.h, sys/zfs_sa.h and what a kernel's file system looks like.
  */
-#include "engine.h"
+#include "tree.h"
 
 #include <sys/sa.h>
 #include <sys/stat.h>
@@ -43,42 +43,67 @@ allowed(unsigned bits, boolean_t owner)
 	return (mask);
 }
 
-void
-attributes_write(filesystem_t *fs, uint64_t object, const new_file_t *file, dmu_tx_t *tx)
+/* What the attributes of an object take, for dmu_tx_hold_sa_create. */
+int
+attributes_size(const new_file_t *file)
+{
+	return (DN_OLD_MAX_BONUSLEN + file->target_length + file->packed_length);
+}
+
+/* All attributes of a new object; of an old one (`is_new` unset) only those that an entry tells. */
+int
+attributes_write(filesystem_t *fs, uint64_t object, const new_file_t *file, boolean_t is_new,
+    dmu_tx_t *tx)
 {
 	sa_attr_type_t *at = fs->attributes;
-	uint64_t mode = file->mode, size = file->size, links = file->links, parent = file->parent;
-	uint64_t generation = dmu_tx_get_txg(tx), owner = 0, aces = 3;
+	tree_entry_t entry = file->entry;
+	uint64_t parent = file->parent, generation = dmu_tx_get_txg(tx), aces = 3;
 	uint64_t flags = ZFS_ACL_TRIVIAL | ZFS_ACL_AUTO_INHERIT;
-	uint64_t time[2] = { file->now[0], file->now[1] };
+	uint64_t created[2];
 	zfs_ace_hdr_t acl[3] = {
-		{ 0, ACE_OWNER, allowed(mode >> 6, B_TRUE) },
-		{ 0, ACE_GROUP | ACE_IDENTIFIER_GROUP, allowed(mode >> 3, B_FALSE) },
-		{ 0, ACE_EVERYONE, allowed(mode, B_FALSE) },
+		{ 0, ACE_OWNER, allowed(entry.mode >> 6, B_TRUE) },
+		{ 0, ACE_GROUP | ACE_IDENTIFIER_GROUP, allowed(entry.mode >> 3, B_FALSE) },
+		{ 0, ACE_EVERYONE, allowed(entry.mode, B_FALSE) },
 	};
-	sa_bulk_attr_t all[16];
+	sa_bulk_attr_t all[20];
 	sa_handle_t *handle;
 	int n = 0;
 
-	if ((mode & 0111) == 0111)
+	now(created);
+	if ((entry.mode & 0111) == 0111)
 		flags |= ZFS_NO_EXECS_DENIED;
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_MODE], NULL, &mode, 8);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_SIZE], NULL, &size, 8);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_GEN], NULL, &generation, 8);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_UID], NULL, &owner, 8);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_GID], NULL, &owner, 8);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_PARENT], NULL, &parent, 8);
+	SA_ADD_BULK_ATTR(all, n, at[ZPL_MODE], NULL, &entry.mode, 8);
+	if (is_new) {
+		SA_ADD_BULK_ATTR(all, n, at[ZPL_SIZE], NULL, &entry.size, 8);
+		SA_ADD_BULK_ATTR(all, n, at[ZPL_GEN], NULL, &generation, 8);
+	}
+	SA_ADD_BULK_ATTR(all, n, at[ZPL_UID], NULL, &entry.uid, 8);
+	SA_ADD_BULK_ATTR(all, n, at[ZPL_GID], NULL, &entry.gid, 8);
+	if (is_new)
+		SA_ADD_BULK_ATTR(all, n, at[ZPL_PARENT], NULL, &parent, 8);
 	SA_ADD_BULK_ATTR(all, n, at[ZPL_FLAGS], NULL, &flags, 8);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_ATIME], NULL, time, 16);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_MTIME], NULL, time, 16);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_CTIME], NULL, time, 16);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_CRTIME], NULL, time, 16);
-	SA_ADD_BULK_ATTR(all, n, at[ZPL_LINKS], NULL, &links, 8);
+	SA_ADD_BULK_ATTR(all, n, at[ZPL_ATIME], NULL, entry.accessed, 16);
+	SA_ADD_BULK_ATTR(all, n, at[ZPL_MTIME], NULL, entry.modified, 16);
+	SA_ADD_BULK_ATTR(all, n, at[ZPL_CTIME], NULL, entry.changed, 16);
+	if (is_new) {
+		SA_ADD_BULK_ATTR(all, n, at[ZPL_CRTIME], NULL, created, 16);
+		SA_ADD_BULK_ATTR(all, n, at[ZPL_LINKS], NULL, &entry.links, 8);
+	}
+	if (S_ISCHR(entry.mode) || S_ISBLK(entry.mode))
+		SA_ADD_BULK_ATTR(all, n, at[ZPL_RDEV], NULL, &entry.device, 8);
 	SA_ADD_BULK_ATTR(all, n, at[ZPL_DACL_COUNT], NULL, &aces, 8);
 	SA_ADD_BULK_ATTR(all, n, at[ZPL_DACL_ACES], NULL, acl, sizeof (acl));
-	VERIFY0(sa_handle_get(fs->os, object, NULL, SA_HDL_PRIVATE, &handle));
-	VERIFY0(sa_replace_all_by_template(handle, all, n, tx));
+	if (file->target_length > 0)
+		SA_ADD_BULK_ATTR(all, n, at[ZPL_SYMLINK], NULL, file->target, file->target_length);
+	if (file->packed_length > 0)
+		SA_ADD_BULK_ATTR(all, n, at[ZPL_DXATTR], NULL, file->packed, file->packed_length);
+	int error = sa_handle_get(fs->os, object, NULL, SA_HDL_PRIVATE, &handle);
+	if (error != 0)
+		return (error);
+	error = is_new ? sa_replace_all_by_template(handle, all, n, tx) :
+	    sa_bulk_update(handle, all, n, tx);
 	sa_handle_destroy(handle);
+	return (error);
 }
 
 static void
@@ -92,7 +117,7 @@ void
 filesystem_create(objset_t *os, void *arg, cred_t *cr, dmu_tx_t *tx)
 {
 	filesystem_t fs = { .os = os };
-	new_file_t root = { .mode = S_IFDIR | 0755, .size = 2, .links = 2 };
+	new_file_t root = { .entry = { .mode = S_IFDIR | 0755, .size = 2, .links = 2 } };
 
 	(void) arg, (void) cr;
 	VERIFY0(zap_create_claim(os, MASTER_NODE_OBJ, DMU_OT_MASTER_NODE, DMU_OT_NONE, 0, tx));
@@ -107,8 +132,10 @@ filesystem_create(objset_t *os, void *arg, cred_t *cr, dmu_tx_t *tx)
 	add(os, ZFS_ROOT_OBJ, fs.root, tx);
 	VERIFY0(sa_setup(os, attributes, zfs_attr_table, ZPL_END, &fs.attributes));
 	root.parent = fs.root;
-	now(root.now);
-	attributes_write(&fs, fs.root, &root, tx);
+	now(root.entry.accessed);
+	now(root.entry.modified);
+	now(root.entry.changed);
+	VERIFY0(attributes_write(&fs, fs.root, &root, B_TRUE, tx));
 }
 
 /* The kernel makes one in a new pool's root dataset, libzpool does not. */
@@ -180,5 +207,25 @@ path_lookup(filesystem_t *fs, uint64_t from, const char *path, uint64_t *object)
 		path += length;
 		path += *path == '/';
 	}
+	return (0);
+}
+
+/* Without the slashes that say nothing; `to` has room for TREE_MAX_PATH bytes. */
+int
+path_clean(const uint8_t *from, size_t length, char *to)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < length; i++) {
+		if (from[i] == '\0')
+			return (EINVAL);
+		if (from[i] == '/' && (used == 0 || to[used - 1] == '/'))
+			continue;
+		if (used + 2 > TREE_MAX_PATH)
+			return (ENAMETOOLONG);
+		to[used++] = from[i];
+	}
+	used -= used > 0 && to[used - 1] == '/';
+	to[used] = '\0';
 	return (0);
 }

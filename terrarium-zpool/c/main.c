@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The file of content that one request may carry, and some room for names. */
+/* Many names; content goes through descriptors. */
 #define	MAX_MESSAGE	(80U << 20)
 
 /* Enough for small pools; the rest of the machine is the caller's. Smaller ones are ignored. */
@@ -51,9 +51,8 @@ static const struct {
 	{ "bookmark", bookmarks_create },
 	{ "destroy-bookmarks", bookmarks_destroy },
 	{ "program", run_program },
-	{ "write-file", file_write },
-	{ "read-file", file_read },
-	{ "create-directory", directory_create },
+	{ "walk", tree_walk },
+	{ "write", tree_write },
 	{ "send", stream_send },
 	{ "receive", stream_receive },
 };

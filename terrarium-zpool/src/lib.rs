@@ -28,20 +28,23 @@
 //!   not closed is as it was at its last change that was answered, or later.
 //! - **Versions**: compiled against the headers of OpenZFS 2.1. Another libzpool is refused at start.
 //! - **Names and errors** are those of [`terrarium_zfs`].
+//! - **Files** are read by [`Engine::walk`] and written by [`Engine::write_tree`], of every kind, with owners,
+//!   times, extended attributes and holes.
 
 mod bookmarks;
 mod datasets;
 mod engine;
-mod files;
 mod listing;
 mod open;
 mod process;
 mod snapshots;
 mod streams;
+mod tree;
 
 pub use datasets::Occupied;
 pub use engine::Engine;
 pub use open::{MIN_POOL_SIZE, OpenError, Options};
+pub use tree::{Content, TreeWriter, Walk};
 
 /// The exit code of a `terrarium-zpool` that was built without OpenZFS.
 #[doc(hidden)]

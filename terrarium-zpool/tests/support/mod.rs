@@ -25,9 +25,13 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> Self {
+        Self::of_size(SIZE)
+    }
+
+    pub(crate) fn of_size(size: u64) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let engine = options()
-            .create(&folder.path().join("pool"), "tank", SIZE)
+            .create(&folder.path().join("pool"), "tank", size)
             .unwrap_or_else(|error| panic!("{error} {:?}", error.help()));
         Self { engine, folder }
     }
