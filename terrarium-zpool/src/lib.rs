@@ -44,7 +44,7 @@ mod tree;
 pub use datasets::Occupied;
 pub use engine::Engine;
 pub use open::{MIN_POOL_SIZE, OpenError, Options};
-pub use tree::{Content, TreeWriter, Walk};
+pub use tree::{Content, ExtractError, Extracted, LeftOut, Owners, Part, TreeWriter, Walk};
 
 /// The exit code of a `terrarium-zpool` that was built without OpenZFS.
 #[doc(hidden)]

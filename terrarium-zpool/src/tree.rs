@@ -1,9 +1,11 @@
 //! Trees of files: read out of datasets and snapshots, written into datasets, extracted to this machine.
 
+mod extract;
 mod frames;
 mod walk;
 mod write;
 
+pub use extract::{ExtractError, Extracted, LeftOut, Owners, Part};
 pub use walk::{Content, Walk};
 pub use write::TreeWriter;
 

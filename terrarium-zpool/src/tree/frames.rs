@@ -117,9 +117,11 @@ fn entry(bytes: &[u8]) -> Option<Entry> {
     })
 }
 
-/// Those above 32 bits are of other systems' users; nobody's here.
+/// Those above 32 bits are of other systems' users, and the last of 32 bits means "unchanged" (chown(2)):
+/// nobody's here.
 fn id(number: u64) -> u32 {
-    number.try_into().unwrap_or(65534)
+    let id = number.try_into().ok().filter(|&id| id != u32::MAX);
+    id.unwrap_or(65534)
 }
 
 fn number32(bytes: &[u8]) -> u32 {
