@@ -35,6 +35,7 @@ pub mod property;
 mod report;
 mod selector;
 mod text;
+pub mod tree;
 mod zfs;
 
 pub use error::{Class, Error};
