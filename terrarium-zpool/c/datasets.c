@@ -134,7 +134,7 @@ dataset_rollback(request_t *request)
 }
 
 int
-dataset_guid(request_t *request)
+dataset_look_up(request_t *request)
 {
 	char *name = text(request, "object");
 	dsl_pool_t *dp;
@@ -146,6 +146,7 @@ dataset_guid(request_t *request)
 	error = dsl_dataset_hold(dp, name, FTAG, &ds);
 	if (error == 0) {
 		fnvlist_add_uint64(request->out, "guid", dsl_get_guid(ds));
+		fnvlist_add_uint64(request->out, "occupied", occupied_by(ds) != NULL);
 		dsl_dataset_rele(ds, FTAG);
 	}
 	dsl_pool_rele(dp, FTAG);

@@ -36,7 +36,7 @@ static const struct {
 	{ "open-pool", pool_open },
 	{ "pool-health", pool_health },
 	{ "list", list },
-	{ "guid", dataset_guid },
+	{ "look-up", dataset_look_up },
 	{ "create", dataset_create },
 	{ "clone", dataset_clone },
 	{ "promote", dataset_promote },

@@ -195,16 +195,8 @@ impl Engine {
     /// # Errors
     /// [`Error::Name`] if `object` is no name.
     pub fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
-        if pool_of(object)? != self.pool() {
-            return Ok(None);
-        }
-        let mut request = NvList::new()?;
-        request.add_str("object", object)?;
-        match self.call("guid", "look up", object, request) {
-            Ok(answer) => Ok(Some(Guid::new(number(answer.view(), "guid")))),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = self.look_up(object)?;
+        Ok(found.map(|found| Guid::new(number(found.view(), "guid"))))
     }
 
     /// Keeps a dataset from being destroyed, as a mount would, until the guard is dropped. It can be
@@ -227,12 +219,20 @@ impl Engine {
     /// # Errors
     /// [`Error`] if that cannot be found out; a dataset that does not exist is not occupied.
     pub fn is_occupied(&self, dataset: &DatasetName) -> Result<bool, Error> {
-        match self.list(dataset, &[]) {
-            Ok(listing) => {
-                let mut datasets = listing.datasets.iter();
-                Ok(datasets.any(|found| found.name == *dataset && found.mounted))
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        let found = self.look_up(dataset.as_str())?;
+        Ok(found.is_some_and(|found| number(found.view(), "occupied") != 0))
+    }
+
+    /// What there is to say about a dataset or snapshot without listing it.
+    fn look_up(&self, object: &str) -> Result<Option<NvList>, Error> {
+        if pool_of(object)? != self.pool() {
+            return Ok(None);
+        }
+        let mut request = NvList::new()?;
+        request.add_str("object", object)?;
+        match self.call("look-up", "look up", object, request) {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
