@@ -201,7 +201,7 @@ impl Error {
             | Error::Mounted { .. }
             | Error::Locked(_)
             | Error::Instances(InstancesError::StopTimedOut { .. }) => Class::Refused,
-            Error::Name(_) => Class::Usage,
+            Error::Name(_) | Error::Instances(InstancesError::DoesNotRun { .. }) => Class::Usage,
             Error::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Class::Unavailable
             }
@@ -218,6 +218,7 @@ impl Error {
                     .unwrap_or(Class::Failed)
             }
             Error::Instances(InstancesError::Lxd { source, .. }) => class_of_lxd(source),
+            Error::Instances(InstancesError::Pool { source, .. }) => class_of_zfs(source.kind()),
             Error::Instances(InstancesError::Answer { .. })
             | Error::Intent { .. }
             | Error::PartlyTaken { .. }
@@ -247,6 +248,10 @@ impl Error {
             ),
             Error::Zfs(error) => error.help().map(Into::into),
             Error::Instances(InstancesError::Lxd { source, .. }) => source.help().map(Into::into),
+            Error::Instances(InstancesError::Pool { source, .. }) => source.help().map(Into::into),
+            Error::Instances(InstancesError::DoesNotRun { .. }) => Some(
+                "leave out --start: the restore itself needs nothing that runs".to_owned(),
+            ),
             Error::Ephemeral { .. } => Some("restore as new, or make it permanent with `lxc config edit` first".to_owned()),
             Error::Mounted { .. } => Some(
                 "what is mounted can be written to, so it is not moved aside; end what uses it there, or unmount it. \

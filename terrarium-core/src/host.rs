@@ -10,7 +10,7 @@ use crate::details::{DetailsDir, SavedRecord};
 use crate::error::Error;
 use crate::execute::{Executor, Progress};
 use crate::idmap;
-use crate::instances::{Instances, Stop};
+use crate::instances::{Instances, InstancesError, Stop};
 use crate::inventory::{Inventory, observe};
 use crate::lock::{Lock, LockDir};
 use crate::names::{Alias, InstanceRef, OperationId};
@@ -257,13 +257,15 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
     /// of nothing but the start if the instance does not run though it should.
     ///
     /// # Errors
-    /// [`Error::Select`] if no point, or more than one, is meant; any error of the planners.
+    /// [`Error::Select`] if no point, or more than one, is meant; [`InstancesError::DoesNotRun`] if a start is asked
+    /// for where nothing runs; any error of the planners.
     pub async fn plan_restore(
         &self,
         instance: &InstanceRef,
         request: &RestoreRequest,
     ) -> Result<Option<Plan>, Error> {
         let (_, covered) = self.inventory.covered(instance)?;
+        self.refuse_start(instance, request.start)?;
         let selected =
             select(&covered.points, request.at.as_deref(), &self.now).map_err(|source| {
                 Error::Select {
@@ -331,7 +333,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
     /// off, or finished an undo that had been; the start is planned then as by [`Self::plan_restore`].
     ///
     /// # Errors
-    /// [`Error::NothingToUndo`], any error of the planners.
+    /// [`Error::NothingToUndo`]; [`InstancesError::DoesNotRun`] as [`Self::plan_restore`]; any error of the planners.
     pub async fn plan_undo(
         &self,
         instance: &InstanceRef,
@@ -339,6 +341,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         stop: Stop,
     ) -> Result<Option<Plan>, Error> {
         let (_, covered) = self.inventory.covered(instance)?;
+        self.refuse_start(instance, start)?;
         // An undo that was cut off is what was asked for if it was finished; a rewind if it was taken back.
         let is_what_was_asked = |report: &Report| {
             let undo = report.restored.as_ref().is_some_and(|what| what.undo);
@@ -458,6 +461,15 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             }
         }
         Ok(saved)
+    }
+
+    /// Before anything is changed, not when all else is done.
+    fn refuse_start(&self, instance: &InstanceRef, wanted: bool) -> Result<(), Error> {
+        if wanted && !self.host.instances.runs_instances() {
+            let instance = instance.clone();
+            return Err(InstancesError::DoesNotRun { instance }.into());
+        }
+        Ok(())
     }
 
     async fn refuse_unwritable(&self, instance: &InstanceRef) -> Result<(), Error> {

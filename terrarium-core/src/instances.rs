@@ -1,4 +1,4 @@
-//! The seam to whatever runs the instances: LXD, or a fake.
+//! The seam to whatever has the instances: LXD, a pool file, or a fake.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -153,7 +153,7 @@ mod seconds {
     }
 }
 
-/// What LXD could not do.
+/// What LXD, or whatever has the instances, could not do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InstancesError {
@@ -176,6 +176,23 @@ pub enum InstancesError {
         #[source]
         source: lxd_client::Error,
     },
+    /// The pool that is all there is of the instances refused or failed.
+    #[error("cannot {operation} {target}")]
+    Pool {
+        /// What was asked, in the imperative.
+        operation: &'static str,
+        /// The instance or snapshot concerned.
+        target: String,
+        /// The pool's answer.
+        #[source]
+        source: terrarium_zfs::Error,
+    },
+    /// There is nothing that could run an instance.
+    #[error("cannot start {instance}: instances of a pool file do not run")]
+    DoesNotRun {
+        /// The instance.
+        instance: InstanceRef,
+    },
     /// An answer that no instance of ours can have, such as an illegal name.
     #[error("LXD's answer about {target} makes no sense: {why}")]
     Answer {
@@ -190,8 +207,13 @@ type Answer<T> = Result<T, InstancesError>;
 
 /// What the time machine asks of LXD. Every call returns when its effect is there.
 ///
-/// Implemented for [`lxd_client::Client`].
+/// Implemented for [`lxd_client::Client`], and with the feature `embedded` by [`PoolFile`](crate::PoolFile), where an
+/// instance is nothing but its dataset; [`crate::conformance`] holds what both must do.
 pub trait Instances: Send + Sync {
+    /// Whether instances can run here. Where they cannot, all are stopped, and [`Instances::start`] is refused with
+    /// [`InstancesError::DoesNotRun`].
+    fn runs_instances(&self) -> bool;
+
     /// All instances of all projects, their snapshots included.
     fn list(&self) -> impl Future<Output = Answer<Vec<InstanceRecord>>> + Send;
 

@@ -1,9 +1,8 @@
 //! What an operation is about to do, written down before its first change.
 //!
-//! An intent is a JSON text in user properties of a dataset or snapshot. ZFS limits a value to 8191 bytes
-//! (`ZAP_MAXVALUELEN`), so it is cut: `terrarium:intent` holds the number of pieces and the first one,
-//! `terrarium:intent.1` the second, and so on. Recovery reads the intent and the state it finds; there is
-//! no step counter that could be wrong.
+//! An intent is a JSON text in user properties of a dataset or snapshot: `terrarium:intent`, continued in
+//! `terrarium:intent.1` and so on. Recovery reads the intent and the state it finds; there is no step counter that
+//! could be wrong.
 //!
 //! User properties can be read by every user of the host, so what may hold secrets (LXD's configs) is not
 //! among them: see [`crate::details`].
@@ -16,10 +15,7 @@ use terrarium_zfs::{DatasetName, Guid, UserProperties};
 
 use crate::instances::Stop;
 use crate::names::{InstanceRef, OperationId};
-use crate::property;
-
-/// The most that is put into one property, in bytes: below ZFS's limit, with room for the count.
-const PIECE: usize = 8000;
+use crate::{pieces, property};
 
 /// What an operation is about to do to one instance.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
@@ -141,18 +137,10 @@ impl Intent {
     /// The user properties that hold this intent.
     pub fn to_properties(&self) -> UserProperties {
         // Serialising strings, numbers and maps with string keys cannot fail.
-        let text = ascii_only(&serde_json::to_string(self).unwrap_or_default());
-        let pieces = text.len().div_ceil(PIECE);
-        let mut properties = UserProperties::new();
-        for index in 0..pieces {
-            let piece = &text[index * PIECE..text.len().min((index + 1) * PIECE)];
-            if index == 0 {
-                properties.insert(property::INTENT.to_owned(), format!("{pieces}:{piece}"));
-            } else {
-                properties.insert(format!("{}.{index}", property::INTENT), piece.to_owned());
-            }
-        }
-        properties
+        pieces::cut(
+            property::INTENT,
+            &serde_json::to_string(self).unwrap_or_default(),
+        )
     }
 
     /// The intent that these properties hold, if they hold one.
@@ -162,19 +150,10 @@ impl Intent {
     pub fn from_properties(
         properties: &BTreeMap<String, String>,
     ) -> Result<Option<Intent>, IntentError> {
-        let Some(first) = properties.get(property::INTENT) else {
+        let broken = |why: &str| IntentError(why.to_owned());
+        let Some(text) = pieces::join(property::INTENT, properties).map_err(broken)? else {
             return Ok(None);
         };
-        let broken = |why: &str| IntentError(why.to_owned());
-        let (pieces, first) = first
-            .split_once(':')
-            .ok_or_else(|| broken("no number of pieces"))?;
-        let pieces: usize = pieces.parse().map_err(|_| broken("no number of pieces"))?;
-        let mut text = first.to_owned();
-        for index in 1..pieces {
-            let piece = properties.get(&format!("{}.{index}", property::INTENT));
-            text.push_str(piece.ok_or_else(|| broken("a piece is missing"))?);
-        }
         let intent: Intent =
             serde_json::from_str(&text).map_err(|error| broken(&error.to_string()))?;
         if intent.version != Self::VERSION {
@@ -189,29 +168,10 @@ impl Intent {
 
     /// The changes that remove an intent from an object with these properties.
     pub fn removal(properties: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
-        let continued = format!("{}.", property::INTENT);
-        properties
-            .keys()
-            .filter(|key| *key == property::INTENT || key.starts_with(&continued))
+        pieces::keys(property::INTENT, properties)
             .map(|key| (key.clone(), None))
             .collect()
     }
-}
-
-/// Escapes all but ASCII, so that the text can be cut at any byte.
-fn ascii_only(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        if c.is_ascii() && c != '\u{7f}' {
-            text.push(c);
-        } else {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                text.push_str(&format!("\\u{unit:04x}"));
-            }
-        }
-    }
-    text
 }
 
 #[cfg(test)]

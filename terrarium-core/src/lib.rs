@@ -10,7 +10,7 @@
 //! - the [`Report`] says what became of every step.
 //!
 //! ZFS and whatever runs the instances are behind two small traits, [`Zfs`] and [`Instances`]; with the feature
-//! `fakes` both can be had in memory.
+//! `fakes` both can be had in memory, with the feature `embedded` in a pool file, without LXD and without root.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod conformance;
@@ -29,8 +29,11 @@ mod lock;
 mod lxd;
 mod mounts;
 mod names;
+mod pieces;
 pub mod plan;
 mod point;
+#[cfg(feature = "embedded")]
+mod pool_file;
 pub mod property;
 mod report;
 mod selector;
@@ -55,6 +58,8 @@ pub use names::{
 };
 pub use plan::Plan;
 pub use point::{Kind, LXD_SNAPSHOT_PREFIX, Place, RestorePoint};
+#[cfg(feature = "embedded")]
+pub use pool_file::PoolFile;
 pub use report::{Outcome, Report, Restored, StepReport, with_causes};
 pub use selector::{SelectError, Selected, SelectedBy, select, show};
 pub use zfs::Zfs;

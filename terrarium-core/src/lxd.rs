@@ -39,6 +39,10 @@ mod status {
 }
 
 impl Instances for Client {
+    fn runs_instances(&self) -> bool {
+        true
+    }
+
     async fn list(&self) -> Answer<Vec<InstanceRecord>> {
         let instances = self.all_instances().await;
         let instances = instances.map_err(|source| failed("list", "instances", source))?;

@@ -207,6 +207,19 @@ impl InstanceRef {
             format!("{}_{}", self.project, self.name)
         }
     }
+
+    /// The instance whose dataset has this last component: [`InstanceRef::volume_name`] read backwards.
+    ///
+    /// # Errors
+    /// [`NameError`] if no instance can have such a dataset.
+    pub fn of_volume(name: &str) -> Result<Self, NameError> {
+        Ok(match name.split_once('_') {
+            Some((project, name)) => {
+                Self::new(ProjectName::new(project)?, InstanceName::new(name)?)
+            }
+            None => Self::new(ProjectName::default_project(), InstanceName::new(name)?),
+        })
+    }
 }
 
 impl fmt::Display for InstanceRef {
@@ -294,6 +307,12 @@ mod tests {
             "t_web"
         );
         assert!("a/b/c".parse::<InstanceRef>().is_err());
+        for text in ["web", "tenant-1/web"] {
+            let instance: InstanceRef = text.parse().unwrap();
+            let read = InstanceRef::of_volume(&instance.volume_name());
+            assert_eq!(read, Ok(instance));
+        }
+        assert!(InstanceRef::of_volume("a_b_c").is_err());
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub const OPERATION: &str = "terrarium:operation";
 /// `terrarium:intent.1`, `.2`, … where one value cannot hold it.
 pub const INTENT: &str = "terrarium:intent";
 
+/// On the dataset `containers` of a pool file: what is kept of its instances beside their files.
+pub const INSTANCES: &str = "terrarium:instances";
+
 /// What a listing tells of snapshots: what makes one a restore point of a certain kind.
 pub const OF_SNAPSHOTS: [&str; 8] = [
     KIND, ALIAS, EXPIRES, LAST_USED, PERIOD, IDMAP, CONFIG, OPERATION,

@@ -86,7 +86,7 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
         .idmap
         .clone()
         .or_else(|| record.definition.config.get(property::LXD_IDMAP).cloned());
-    if request.idmap.is_none() {
+    if request.idmap.is_none() && idmap.is_some() {
         notices.push(Notice::warning(
             "the id map of the point's files is not on record; today's is taken, which is wrong if it changed since",
         ));
