@@ -1,5 +1,6 @@
 //! Flags, and what they are allowed to be.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
@@ -18,13 +19,15 @@ Exit codes:
   1    attempted and failed; the report says what was done
   2    the command line makes no sense
   3    refused, in conflict, or not found; nothing was changed
-  4    LXD or ZFS cannot be reached; safe to try again
+  4    LXD, ZFS or the pool file cannot be reached; safe to try again
   130  interrupted; everything was put back
 
 Environment:
   LXD_SOCKET, LXD_DIR     where LXD is, as for lxc itself (INCUS_SOCKET, INCUS_DIR for Incus)
-  TERRARIUM_STATE_DIR     files that outlast a reboot [default: /var/lib/terrarium]
-  TERRARIUM_RUN_DIR       locks [default: /run/terrarium]
+  TERRARIUM_POOL_FILE     as --pool-file
+  TERRARIUM_ZPOOL         the program terrarium-zpool, for --pool-file [default: beside terrariumctl, or in PATH]
+  TERRARIUM_STATE_DIR     files that outlast a reboot [default: /var/lib/terrarium; for a pool file, PATH.terrarium]
+  TERRARIUM_RUN_DIR       locks [default: /run/terrarium; for a pool file, PATH.terrarium]
   TZ                      the zone that times are read and shown in";
 
 const LIST_EXAMPLES: &str = "\
@@ -70,6 +73,9 @@ Examples:
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) topic: Topic,
+    /// Work on the pool in this file: without LXD, without ZFS in the kernel, without root
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) pool_file: Option<PathBuf>,
     /// Answer as JSON, errors included
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -109,6 +115,15 @@ impl Backup {
             Backup::Snapshot(args) => !args.dry_run,
             Backup::Restore(args) => !args.consent.dry_run,
             Backup::Undo(args) => !args.consent.dry_run,
+        }
+    }
+
+    /// The instance that is to be started in the end.
+    pub(crate) fn starts(&self) -> Option<InstanceRef> {
+        match self {
+            Backup::List(_) | Backup::Snapshot(_) => None,
+            Backup::Restore(args) => args.start.then(|| args.restored()),
+            Backup::Undo(args) => args.start.then(|| args.instance.clone()),
         }
     }
 }
@@ -212,15 +227,21 @@ impl StopArgs {
 }
 
 impl RestoreArgs {
+    /// The instance that is there in the end.
+    fn restored(&self) -> InstanceRef {
+        let project = self.target_project.as_ref();
+        let project = project.unwrap_or(&self.instance.project).clone();
+        match &self.as_new {
+            Some(name) => InstanceRef::new(project, name.clone()),
+            None => self.instance.clone(),
+        }
+    }
+
     /// What is asked of terrarium-core.
     pub(crate) fn request(&self) -> RestoreRequest {
-        let project = self.target_project.clone();
         let to = match &self.as_new {
-            Some(name) => Destination::AsNew {
-                new: InstanceRef::new(
-                    project.unwrap_or_else(|| self.instance.project.clone()),
-                    name.clone(),
-                ),
+            Some(_) => Destination::AsNew {
+                new: self.restored(),
                 identity: IdentityPolicy {
                     keep_disks: self.keep_disks,
                     ..IdentityPolicy::default()

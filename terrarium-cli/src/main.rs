@@ -14,6 +14,7 @@ mod progress;
 mod render;
 mod run;
 mod signal;
+mod site;
 #[cfg(test)]
 mod testing;
 

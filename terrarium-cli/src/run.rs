@@ -1,7 +1,6 @@
 //! From the process's surroundings to a command, and from its outcome to the exit code.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -12,12 +11,13 @@ use lxd_client::Client;
 use terrarium_core::{Error, Folders, Host, InstancesError};
 use terrarium_zfs::ZfsCore;
 
-use crate::args::{Backup, Cli, Topic};
+use crate::args::{Cli, Topic};
 use crate::command::{self, Context};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::render;
 use crate::signal::{self, Interrupt};
+use crate::site::{self, Site};
 
 /// Runs the command that the process was called with.
 pub(crate) fn run() -> ExitCode {
@@ -39,21 +39,30 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
     let runtime =
         runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(async {
+        let Topic::Backup(command) = &cli.topic;
         let context = Context {
             console: Arc::clone(console),
             clock: Zoned::now,
             interrupt: Interrupt::default(),
+            site: Site::asked_for(cli.pool_file.clone()),
         };
-        let Topic::Backup(command) = &cli.topic;
-        let host = connect().await?;
-        if command.changes_something() {
-            signal::watch(&context.interrupt, &context.console);
-        }
-        match command {
-            Backup::List(args) => command::list(&host, args, &context).await,
-            Backup::Snapshot(args) => command::snapshot(&host, args, &context).await,
-            Backup::Restore(args) => command::restore(&host, args, &context).await,
-            Backup::Undo(args) => command::undo(&host, args, &context).await,
+        let watch = || {
+            if command.changes_something() {
+                signal::watch(&context.interrupt, &context.console);
+            }
+        };
+        match &context.site {
+            Site::Host => {
+                let host = connect().await?;
+                watch();
+                command::backup(&host, command, &context).await
+            }
+            Site::PoolFile(file) => {
+                file.refuse_start(command)?;
+                let host = file.open()?;
+                watch();
+                command::backup(&host, command, &context).await
+            }
         }
     });
     // A thread may still wait for an answer that nobody wants any more.
@@ -70,20 +79,7 @@ async fn connect() -> Result<Host<ZfsCore, Client>, Failure> {
         })
     })?;
     let zfs = ZfsCore::open().map_err(Error::from)?;
-    Ok(Host::new(zfs, client, &folders()))
-}
-
-fn folders() -> Folders {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let usual = Folders::default();
-    Folders {
-        state: set("TERRARIUM_STATE_DIR").unwrap_or(usual.state),
-        run: set("TERRARIUM_RUN_DIR").unwrap_or(usual.run),
-    }
+    Ok(Host::new(zfs, client, &site::folders(Folders::default())))
 }
 
 /// What the command line is answered with if it is not a command: help, the version, or what is wrong with it.

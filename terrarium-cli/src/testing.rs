@@ -16,11 +16,12 @@ use terrarium_core::{
 };
 use terrarium_zfs::{SnapshotName, UserProperties};
 
-use crate::args::{Backup, Cli, Topic};
+use crate::args::{Cli, Topic};
 use crate::command::{self, Context};
 use crate::console::{Console, Input};
 use crate::render;
 use crate::signal::Interrupt;
+use crate::site::Site;
 
 /// The time of every command.
 pub(crate) fn now() -> Zoned {
@@ -128,14 +129,10 @@ impl Scene {
             console: Arc::new(console),
             clock: now,
             interrupt: self.interrupt.clone(),
+            site: Site::Host,
         };
         let Topic::Backup(command) = &cli.topic;
-        let done = match command {
-            Backup::List(args) => command::list(&self.host, args, &context).await,
-            Backup::Snapshot(args) => command::snapshot(&self.host, args, &context).await,
-            Backup::Restore(args) => command::restore(&self.host, args, &context).await,
-            Backup::Undo(args) => command::undo(&self.host, args, &context).await,
-        };
+        let done = command::backup(&self.host, command, &context).await;
         let exit = done.unwrap_or_else(|failure| render::show(&context.console, &failure));
         Said {
             code: exit.code(),

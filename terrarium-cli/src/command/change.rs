@@ -62,7 +62,7 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
         let plan = context.interrupt.or(planned(&planner)).await?;
         confirm::refuse_unattended(context)?;
         if let Some(plan) = &plan {
-            let question = what.question(plan, planner.inventory(), &now);
+            let question = what.question(plan, planner.inventory(), &now, context);
             confirm::ask(&question, context).await?;
             agreed = Some(question);
         }
@@ -89,7 +89,7 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
         return what.tell_recovered(planner.recovered(), planner.inventory(), context);
     };
     if let Some(agreed) = agreed {
-        let question = what.question(&plan, planner.inventory(), &now);
+        let question = what.question(&plan, planner.inventory(), &now, context);
         if question != agreed {
             context
                 .console
@@ -114,9 +114,15 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
 }
 
 impl Change {
-    fn question(&self, plan: &Plan, inventory: &Inventory, now: &Zoned) -> Question {
+    fn question(
+        &self,
+        plan: &Plan,
+        inventory: &Inventory,
+        now: &Zoned,
+        context: &Context,
+    ) -> Question {
         let recoveries = plan::recoveries_first(inventory, &self.instances);
-        plan::question(plan, inventory, &recoveries, now)
+        plan::question(plan, inventory, &recoveries, now, &context.site)
     }
 
     fn show(
@@ -132,9 +138,13 @@ impl Change {
                 .console
                 .answer_json(&plan::Shown::new(plan, &recoveries))?;
         } else if let Some(plan) = plan {
-            context
-                .console
-                .answer(&plan::text(plan, inventory, &recoveries, now))?;
+            context.console.answer(&plan::text(
+                plan,
+                inventory,
+                &recoveries,
+                now,
+                &context.site,
+            ))?;
         }
         Ok(Exit::Done)
     }
@@ -162,6 +172,7 @@ impl Change {
                 self.doing,
                 before,
                 &(context.clock)(),
+                &context.site,
             ))?;
         }
         if let Some(failure) = &failure {
@@ -186,9 +197,12 @@ impl Change {
                 .console
                 .answer_json(&Answer::new(recovered, None, None))?;
         } else {
-            context
-                .console
-                .answer(&report::already_done(self.doing, recovered, now))?;
+            context.console.answer(&report::already_done(
+                self.doing,
+                recovered,
+                now,
+                &context.site,
+            ))?;
         }
         Ok(Exit::Done)
     }

@@ -30,7 +30,7 @@ pub(crate) async fn list<Z: Zfs, I: Instances>(
     if console.json {
         console.answer_json(&render::points::json(&inventory))?;
     } else {
-        console.answer(&render::points::text(&inventory, &now))?;
+        console.answer(&render::points::text(&inventory, &now, &context.site))?;
     }
     // What could be read was shown; a pool that cannot be read may well be back in a moment.
     Ok(if inventory.problems.is_empty() {

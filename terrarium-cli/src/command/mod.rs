@@ -11,15 +11,15 @@ mod undo;
 use std::sync::Arc;
 
 use jiff::Zoned;
+use terrarium_core::{Host, Instances, Zfs};
 
+use crate::args::Backup;
 use crate::console::Console;
+use crate::exit::{Exit, Failure};
 use crate::signal::Interrupt;
+use crate::site::Site;
 
 pub(crate) use change::Doing;
-pub(crate) use list::list;
-pub(crate) use restore::restore;
-pub(crate) use snapshot::snapshot;
-pub(crate) use undo::undo;
 
 /// What a command works with besides its host.
 pub(crate) struct Context {
@@ -29,4 +29,20 @@ pub(crate) struct Context {
     pub(crate) clock: fn() -> Zoned,
     /// Whether a signal came.
     pub(crate) interrupt: Interrupt,
+    /// What the host is.
+    pub(crate) site: Site,
+}
+
+/// Carries out a command on a host.
+pub(crate) async fn backup<Z: Zfs, I: Instances>(
+    host: &Host<Z, I>,
+    command: &Backup,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    match command {
+        Backup::List(args) => list::list(host, args, context).await,
+        Backup::Snapshot(args) => snapshot::snapshot(host, args, context).await,
+        Backup::Restore(args) => restore::restore(host, args, context).await,
+        Backup::Undo(args) => undo::undo(host, args, context).await,
+    }
 }

@@ -14,6 +14,7 @@ use terrarium_zfs::{DatasetName, SnapshotName, UserProperties};
 
 use super::{JSON_VERSION, one_line, units};
 use crate::confirm::Question;
+use crate::site::Site;
 
 /// A plan with all its steps and their reasons.
 pub(crate) fn text(
@@ -21,9 +22,10 @@ pub(crate) fn text(
     inventory: &Inventory,
     recoveries: &[PendingShown<'_>],
     now: &Zoned,
+    site: &Site,
 ) -> String {
     let mut text = format!("Plan: {}\n", one_line(&plan.title));
-    text.push_str(&summary(plan, inventory, recoveries, now));
+    text.push_str(&summary(plan, inventory, recoveries, now, site));
     text.push_str("\nSteps:\n");
     let width = plan.steps.len().to_string().len();
     for (index, step) in plan.steps.iter().enumerate() {
@@ -41,8 +43,9 @@ pub(crate) fn question(
     inventory: &Inventory,
     recoveries: &[PendingShown<'_>],
     now: &Zoned,
+    site: &Site,
 ) -> Question {
-    let summary = summary(plan, inventory, recoveries, now);
+    let summary = summary(plan, inventory, recoveries, now, site);
     Question {
         text: format!("About to {}\n{}", one_line(&plan.title), summary.trim_end()),
         destroys: contains(plan, |action| matches!(action, Action::Rollback { .. })),
@@ -55,6 +58,7 @@ fn summary(
     inventory: &Inventory,
     recoveries: &[PendingShown<'_>],
     now: &Zoned,
+    site: &Site,
 ) -> String {
     let mut text = String::new();
     for pending in recoveries {
@@ -67,7 +71,7 @@ fn summary(
     if let Some(target) = Target::of(plan, inventory) {
         let _ = writeln!(text, "  {}", target.taken(now));
         if is_in_place(plan) {
-            for consequence in consequences(plan, target.record) {
+            for consequence in consequences(plan, target.record, site) {
                 let _ = writeln!(text, "  {consequence}");
             }
         }
@@ -85,7 +89,7 @@ fn summary(
 }
 
 /// What a restore in place means for the instance.
-fn consequences(plan: &Plan, record: &InstanceRecord) -> Vec<String> {
+fn consequences(plan: &Plan, record: &InstanceRecord, site: &Site) -> Vec<String> {
     let id = &record.id;
     let mut lines = Vec::new();
     let stop = plan.steps.iter().find_map(|step| match &step.action {
@@ -113,8 +117,9 @@ fn consequences(plan: &Plan, record: &InstanceRecord) -> Vec<String> {
     // Said as a span: it must not differ between a question and the plan that is carried out.
     lines.extend(undo_until(plan).map(|until| {
         format!(
-            "what is there now moves aside; for {} it comes back by `terrariumctl backup undo --instance {id}`",
-            units::span(until.duration_since(plan.made_at))
+            "what is there now moves aside; for {} it comes back by `{}`",
+            units::span(until.duration_since(plan.made_at)),
+            site.command(&format!("backup undo --instance {id}"))
         )
     }));
     lines

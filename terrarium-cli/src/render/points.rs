@@ -14,9 +14,10 @@ use terrarium_zfs::{DatasetName, Guid, SnapshotName};
 use super::plan::PendingShown;
 use super::table::{Align, Table};
 use super::{JSON_VERSION, one_line, units};
+use crate::site::Site;
 
 /// What `backup list` answers.
-pub(crate) fn text(inventory: &Inventory, now: &Zoned) -> String {
+pub(crate) fn text(inventory: &Inventory, now: &Zoned, site: &Site) -> String {
     let mut sections = Vec::new();
     let mut left_out = Table::plain();
     for instance in &inventory.instances {
@@ -31,7 +32,10 @@ pub(crate) fn text(inventory: &Inventory, now: &Zoned) -> String {
         }
     }
     if inventory.instances.is_empty() {
-        sections.push("LXD has no instances.\n".to_owned());
+        sections.push(match site {
+            Site::Host => "LXD has no instances.\n".to_owned(),
+            Site::PoolFile(_) => no_datasets(inventory),
+        });
     }
     if !left_out.is_empty() {
         sections.push(format!(
@@ -70,6 +74,13 @@ pub(crate) fn text(inventory: &Inventory, now: &Zoned) -> String {
         sections.push(section);
     }
     sections.join("\n")
+}
+
+fn no_datasets(inventory: &Inventory) -> String {
+    let mut pools = inventory.pools.iter();
+    let root = pools.next().map(|pool| pool.layout.root.as_str());
+    let containers = one_line(&format!("{}/containers", root.unwrap_or("<pool>")));
+    format!("There are no instances: an instance is a dataset below {containers}.\n")
 }
 
 fn section(instance: &Instance, covered: &Covered, now: &Zoned) -> String {

@@ -13,9 +13,16 @@ use super::plan::{Target, snapshot_line, undo_time};
 use super::{capitalised, one_line, units};
 use crate::command::Doing;
 use crate::exit::{Exit, Failure};
+use crate::site::{Site, shell_word};
 
 /// What was done, and what can be done next.
-pub(crate) fn success(report: &Report, doing: Doing, before: &Inventory, now: &Zoned) -> String {
+pub(crate) fn success(
+    report: &Report,
+    doing: Doing,
+    before: &Inventory,
+    now: &Zoned,
+    site: &Site,
+) -> String {
     let mut text = match &report.restored {
         Some(restored) => restored_text(report, restored, doing, before, now),
         None => snapshots_text(report, before, now) + &started_text(report),
@@ -31,7 +38,7 @@ pub(crate) fn success(report: &Report, doing: Doing, before: &Inventory, now: &Z
     }
     text.push_str(&super::removals(&report.removals));
     if let Some(restored) = &report.restored {
-        text.push_str(&next(report, restored, now));
+        text.push_str(&next(report, restored, now, site));
     }
     text
 }
@@ -66,25 +73,29 @@ fn restored_text(
     text
 }
 
-fn next(report: &Report, restored: &Restored, now: &Zoned) -> String {
+fn next(report: &Report, restored: &Restored, now: &Zoned, site: &Site) -> String {
     let instance = restored.new.as_ref().unwrap_or(&restored.instance);
     let actions = || report.steps.iter().map(|step| &step.step.action);
     let mut text = if actions().any(|action| matches!(action, Action::Start { .. })) {
         format!("{instance} is running.\n")
     } else {
-        start_hint(instance)
+        start_hint(instance, site)
     };
     if let Some(until) = undo_time(actions()) {
         let _ = writeln!(
             text,
-            "To undo this, until {}:  terrariumctl backup undo --instance {instance}",
-            units::time(until, now.time_zone())
+            "To undo this, until {}:  {}",
+            units::time(until, now.time_zone()),
+            site.command(&format!("backup undo --instance {instance}"))
         );
     }
     text
 }
 
-fn start_hint(instance: &InstanceRef) -> String {
+fn start_hint(instance: &InstanceRef, site: &Site) -> String {
+    if !site.runs_instances() {
+        return String::new();
+    }
     let project = if instance.project.is_default() {
         String::new()
     } else {
@@ -94,16 +105,6 @@ fn start_hint(instance: &InstanceRef) -> String {
         "{instance} is stopped. To start it:  lxc start {}{project}\n",
         instance.name
     )
-}
-
-/// A word that a shell takes as it is.
-fn shell_word(word: &str) -> String {
-    let harmless = |c: char| c.is_ascii_alphanumeric() || "-_.+:@%,".contains(c);
-    if word.chars().all(harmless) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 fn snapshots_text(report: &Report, before: &Inventory, now: &Zoned) -> String {
@@ -165,7 +166,12 @@ pub(crate) fn recovery(report: &Report, verbose: bool) -> String {
 }
 
 /// What to say if a recovery did what was asked for.
-pub(crate) fn already_done(doing: Doing, recovered: &[Report], now: &Inventory) -> String {
+pub(crate) fn already_done(
+    doing: Doing,
+    recovered: &[Report],
+    now: &Inventory,
+    site: &Site,
+) -> String {
     let mut text = format!(
         "The {} was done by that; nothing more to do.\n",
         doing.name()
@@ -178,7 +184,7 @@ pub(crate) fn already_done(doing: Doing, recovered: &[Report], now: &Inventory) 
         let instance = restored.new.as_ref().unwrap_or(&restored.instance);
         let record = now.instance(instance).map(|instance| &instance.record);
         if record.is_some_and(|record| record.state == InstanceState::Stopped) {
-            text.push_str(&start_hint(instance));
+            text.push_str(&start_hint(instance, site));
         }
     }
     text
