@@ -15,6 +15,8 @@ use crate::exit::{Exit, Failure};
 /// that closes it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+const WHAT_IT_TAKES: &str = "--pool-file takes a file that a pool was made in";
+
 /// What the commands work on.
 #[derive(Clone, Debug)]
 pub(crate) enum Site {
@@ -78,10 +80,15 @@ impl File {
     /// [`Failure`] that says what is wrong with the file, or what is missing on this machine.
     pub(crate) fn open(&self) -> Result<Host<Engine, PoolFile>, Failure> {
         // What stands beside the file is found by whatever name the file is called.
-        let path = self
-            .path
-            .canonicalize()
-            .map_err(|error| self.not_there(&error))?;
+        let found = self.path.canonicalize();
+        let found = found.and_then(|path| Ok((path.metadata()?.is_file(), path)));
+        let (is_file, path) = found.map_err(|error| self.not_there(&error))?;
+        if !is_file {
+            // Above all no disk: a kernel may have its pool imported, and heeds no lock of ours.
+            let path = self.path.display();
+            let what = format!("cannot open the pool file {path}: it is no regular file");
+            return Err(Failure::new(Exit::Refused, what).with_help(WHAT_IT_TAKES));
+        }
         let until = Instant::now() + PATIENCE;
         let engine = loop {
             match Options::default().open(&path) {
@@ -104,10 +111,9 @@ impl File {
 
     fn not_there(&self, error: &io::Error) -> Failure {
         let (exit, help) = match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => (
-                Exit::Refused,
-                "--pool-file takes the file of a pool that exists",
-            ),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+                (Exit::Refused, WHAT_IT_TAKES)
+            }
             io::ErrorKind::PermissionDenied => (
                 Exit::Unavailable,
                 "run it as the user whom the file belongs to",
@@ -166,5 +172,41 @@ pub(crate) fn shell_word(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use terrarium_zfs::Attempt;
+    use terrarium_zfs::Error as Zfs;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_that_cannot_be_opened_is_4_only_where_trying_again_can_help() {
+        let reason = || "it is so".to_owned();
+        let attempt = || Attempt::new("open", "/srv/pool");
+        let path = || PathBuf::from("/srv/pool");
+        let opened = |error: OpenError| not_opened(&error).exit.code();
+        assert_eq!(opened(OpenError::Locked(path())), 4);
+        assert_eq!(opened(OpenError::Unavailable { reason: reason() }), 4);
+        assert_eq!(opened(OpenError::WrongVersion { reason: reason() }), 4);
+        let (path, reason) = (path(), reason());
+        assert_eq!(opened(OpenError::NoPool(path.clone())), 1);
+        assert_eq!(opened(OpenError::Program { path, reason }), 4);
+        assert_eq!(opened(Zfs::PermissionDenied(attempt()).into()), 4);
+        assert_eq!(opened(Zfs::NotFound(attempt()).into()), 3);
+        assert_eq!(opened(Zfs::TimedOut(attempt()).into()), 1);
+    }
+
+    #[test]
+    fn a_word_is_quoted_where_a_shell_would_read_it_differently() {
+        for plain in ["pool", "/srv/my-pool_1.img", "a:b@c%d,e+f"] {
+            assert_eq!(shell_word(plain), plain);
+        }
+        assert_eq!(shell_word("my pool"), "'my pool'");
+        assert_eq!(shell_word("it's"), r"'it'\''s'");
+        assert_eq!(shell_word(""), "''");
+        assert_eq!(shell_word("$HOME"), "'$HOME'");
     }
 }
