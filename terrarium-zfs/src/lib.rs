@@ -66,7 +66,7 @@ mod receive;
 mod send;
 mod sigpipe;
 mod snapshots;
-mod stream;
+pub mod stream;
 mod token;
 pub mod tree;
 

@@ -32,6 +32,9 @@ pub use read::{Iter, NvListRef, Value};
 const UNIQUE_NAME: c_uint = 1;
 /// `NV_ENCODE_NATIVE`.
 const ENCODE_NATIVE: c_int = 0;
+/// `NV_ENCODE_XDR`.
+#[cfg(test)]
+const ENCODE_XDR: c_int = 1;
 
 /// An owned list.
 pub struct NvList {
@@ -83,12 +86,22 @@ impl NvList {
     /// # Errors
     /// [`Error::Other`] if memory runs out.
     pub fn pack(&self) -> Result<Vec<u8>, Error> {
+        self.pack_as(ENCODE_NATIVE)
+    }
+
+    /// The packed form that is the same on every machine.
+    #[cfg(test)]
+    pub(crate) fn pack_xdr(&self) -> Vec<u8> {
+        self.pack_as(ENCODE_XDR).expect("packed")
+    }
+
+    fn pack_as(&self, encoding: c_int) -> Result<Vec<u8>, Error> {
         let mut packed: *mut c_char = ptr::null_mut();
         let mut size = 0;
         // SAFETY: the list is valid; a null buffer asks for one, which is returned with its size.
         let errno = unsafe {
             let raw = self.raw.as_ptr();
-            (self.library.nvlist_pack)(raw, &mut packed, &mut size, ENCODE_NATIVE, 0)
+            (self.library.nvlist_pack)(raw, &mut packed, &mut size, encoding, 0)
         };
         check("pack", errno)?;
         // SAFETY: success leaves `size` initialised bytes at `packed`.

@@ -1,223 +1,30 @@
-//! The first record of a send stream: what the stream is.
+//! Send streams: what they are made of, and whether they are whole and sound.
 //!
 //! A stream is a sequence of records of 312 bytes (`dmu_replay_record_t` of sys/zfs_ioctl.h), some
-//! followed by a payload, in the byte order of the machine that sent it.
+//! followed by a payload, in the byte order of the machine that sent it: BEGIN, what it says of
+//! objects and their blocks, END. Every record has a fletcher-4 checksum of all that came before it.
+//! A package (`zfs send -R`, `-I` or `-p`) is a header, which is a stream of its own without blocks,
+//! then the streams of the single snapshots, and one more END.
+//!
+//! [`Parser`] turns bytes into records and checks them; [`Inspector`] counts what is in a stream while
+//! its bytes go by; [`BeginRecord`] alone says what a stream is. Nothing here needs ZFS on the machine.
 
-use crate::ids::Guid;
-
-/// The first record of a send stream.
-#[derive(Clone, PartialEq, Eq)]
-pub struct BeginRecord {
-    raw: [u8; BeginRecord::SIZE],
-    swapped: bool,
-}
-
-impl BeginRecord {
-    /// The size of the record in bytes. A payload may follow in the stream.
-    pub const SIZE: usize = 312;
-
-    /// Reads the record from the first bytes of a stream.
-    ///
-    /// # Errors
-    /// [`BeginError`] if these are not the first bytes of a stream of one snapshot.
-    pub fn parse(raw: [u8; Self::SIZE]) -> Result<Self, BeginError> {
-        let native = Self {
-            raw,
-            swapped: false,
-        };
-        let swapped = match native.u64(8) {
-            MAGIC => false,
-            magic if magic.swap_bytes() == MAGIC => true,
-            _ => return Err(BeginError::NoStream),
-        };
-        let record = Self { raw, swapped };
-        if record.u32(0) != DRR_BEGIN {
-            return Err(BeginError::NoStream);
-        }
-        match record.version_info() & 0b11 {
-            SUBSTREAM => Ok(record),
-            _ => Err(BeginError::Package),
-        }
-    }
-
-    /// The guid of the snapshot that the stream makes.
-    pub fn to_guid(&self) -> Guid {
-        Guid::new(self.u64(40))
-    }
-
-    /// The guid of the snapshot that an incremental stream starts from.
-    pub fn from_guid(&self) -> Option<Guid> {
-        Some(self.u64(48)).filter(|&guid| guid != 0).map(Guid::new)
-    }
-
-    /// The full name that the snapshot had where it was sent, with U+FFFD for what is not UTF-8.
-    pub fn to_name(&self) -> String {
-        let name = &self.raw[56..];
-        let end = name
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or(name.len());
-        String::from_utf8_lossy(&name[..end]).into_owned()
-    }
-
-    /// When the snapshot was taken, in seconds since 1970.
-    pub fn creation(&self) -> i64 {
-        self.u64(24) as i64
-    }
-
-    /// Whether the stream builds on the origin of a clone (`DRR_FLAG_CLONE`).
-    pub fn is_clone(&self) -> bool {
-        self.u32(36) & 1 != 0
-    }
-
-    /// Whether it holds encrypted blocks as they are on disk (`DMU_BACKUP_FEATURE_RAW`).
-    pub fn is_raw(&self) -> bool {
-        self.features() & 1 << 24 != 0
-    }
-
-    /// Whether it continues an interrupted one (`DMU_BACKUP_FEATURE_RESUMING`).
-    pub fn is_resuming(&self) -> bool {
-        self.features() & 1 << 20 != 0
-    }
-
-    /// The record as it is in the stream.
-    pub fn as_bytes(&self) -> &[u8; Self::SIZE] {
-        &self.raw
-    }
-
-    /// The 30 bits above the kind of header (`DMU_GET_FEATUREFLAGS`).
-    fn features(&self) -> u64 {
-        self.version_info() >> 2 & ((1 << 30) - 1)
-    }
-
-    fn version_info(&self) -> u64 {
-        self.u64(16)
-    }
-
-    fn u64(&self, at: usize) -> u64 {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&self.raw[at..at + 8]);
-        let number = u64::from_ne_bytes(bytes);
-        if self.swapped {
-            number.swap_bytes()
-        } else {
-            number
-        }
-    }
-
-    fn u32(&self, at: usize) -> u32 {
-        let mut bytes = [0; 4];
-        bytes.copy_from_slice(&self.raw[at..at + 4]);
-        let number = u32::from_ne_bytes(bytes);
-        if self.swapped {
-            number.swap_bytes()
-        } else {
-            number
-        }
-    }
-}
-
-impl std::fmt::Debug for BeginRecord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BeginRecord")
-            .field("to_name", &self.to_name())
-            .field("to_guid", &self.to_guid())
-            .field("from_guid", &self.from_guid())
-            .field("features", &format_args!("{:#x}", self.features()))
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why some bytes are not the first record of a stream that can be received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BeginError {
-    /// Not a send stream at all.
-    #[error("that is no ZFS send stream")]
-    NoStream,
-    /// A package of several streams (`zfs send -R`, `-I` or `-p`): only `zfs receive` unpacks it.
-    #[error("that is a package of streams (zfs send -R, -I or -p), not the stream of one snapshot")]
-    Package,
-}
-
-/// `DMU_BACKUP_MAGIC`.
-const MAGIC: u64 = 0x2_f5ba_cbac;
-const DRR_BEGIN: u32 = 0;
-/// `DMU_SUBSTREAM`.
-const SUBSTREAM: u64 = 1;
-
+mod begin;
+mod error;
+mod features;
+mod fields;
+mod fletcher;
+mod inspect;
+mod packed;
+mod parser;
+mod record;
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod testing;
 
-    fn record(change: impl FnOnce(&mut [u8; 312])) -> [u8; 312] {
-        let mut raw = [0; 312];
-        raw[8..16].copy_from_slice(&MAGIC.to_le_bytes());
-        raw[16..24].copy_from_slice(&(SUBSTREAM | 1 << (24 + 2)).to_le_bytes());
-        raw[24..32].copy_from_slice(&1_700_000_000u64.to_le_bytes());
-        raw[36..40].copy_from_slice(&1u32.to_le_bytes());
-        raw[40..48].copy_from_slice(&7u64.to_le_bytes());
-        raw[48..56].copy_from_slice(&5u64.to_le_bytes());
-        raw[56..67].copy_from_slice(b"tank/a b@s1");
-        change(&mut raw);
-        raw
-    }
-
-    #[test]
-    fn a_begin_record_says_what_the_stream_is() {
-        let begin = BeginRecord::parse(record(|_| {})).expect("a begin record");
-        assert_eq!(begin.to_guid(), Guid::new(7));
-        assert_eq!(begin.from_guid(), Some(Guid::new(5)));
-        assert_eq!(begin.to_name(), "tank/a b@s1");
-        assert_eq!(begin.creation(), 1_700_000_000);
-        assert!(begin.is_raw() && begin.is_clone() && !begin.is_resuming());
-    }
-
-    #[test]
-    fn a_stream_of_the_other_byte_order_is_understood() {
-        let swapped = record(|raw| {
-            for (start, end) in [(8, 16), (16, 24), (24, 32), (40, 48), (48, 56)] {
-                raw[start..end].reverse();
-            }
-            raw[36..40].reverse();
-        });
-        let begin = BeginRecord::parse(swapped).expect("a begin record");
-        assert_eq!(begin.to_guid(), Guid::new(7));
-        assert!(begin.is_raw() && begin.is_clone());
-        assert_eq!(begin.as_bytes(), &swapped, "kept as it is in the stream");
-    }
-
-    #[test]
-    fn what_is_no_stream_of_one_snapshot_is_refused() {
-        let refused = |change: fn(&mut [u8; 312])| BeginRecord::parse(record(change)).err();
-        assert_eq!(
-            refused(|raw| raw[8] ^= 1),
-            Some(BeginError::NoStream),
-            "magic"
-        );
-        assert_eq!(
-            refused(|raw| raw[0] = 5),
-            Some(BeginError::NoStream),
-            "an END record"
-        );
-        assert_eq!(
-            refused(|raw| raw[16] = raw[16] & !3 | 2),
-            Some(BeginError::Package)
-        );
-        assert_eq!(
-            BeginRecord::parse([0; 312]).err(),
-            Some(BeginError::NoStream)
-        );
-    }
-
-    #[test]
-    fn a_full_stream_has_no_source_and_a_name_without_end_is_cut() {
-        let begin = BeginRecord::parse(record(|raw| {
-            raw[48..56].fill(0);
-            raw[56..].fill(b'x');
-        }));
-        let begin = begin.expect("a begin record");
-        assert_eq!(begin.from_guid(), None);
-        assert_eq!(begin.to_name().len(), 256);
-    }
-}
+pub use begin::{BeginError, BeginRecord, Contents};
+pub use error::StreamError;
+pub use features::Features;
+pub use fields::ByteOrder;
+pub use inspect::{Count, InspectError, Inspector, Package, ResumePoint, StreamSummary};
+pub use parser::{Event, Parser};
+pub use record::{Body, Record, RecordKind};
