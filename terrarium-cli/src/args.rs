@@ -62,6 +62,14 @@ Examples:
   terrariumctl backup undo --instance web --dry-run
   terrariumctl backup undo --instance web --start";
 
+const STREAM_INFO_EXAMPLES: &str = "\
+Works anywhere: without ZFS, without LXD, without root. Ends with 0 only if the stream is whole and sound.
+
+Examples:
+  terrariumctl stream info web.zfs
+  zfs send -R tank/web@today | terrariumctl stream info -
+  terrariumctl stream info web.zfs --json | jq '.streams[].guid'";
+
 /// The whole command line.
 #[derive(Debug, Parser)]
 #[command(name = "terrariumctl", version, about = ABOUT, after_help = AFTER_HELP)]
@@ -89,6 +97,9 @@ pub(crate) enum Topic {
     /// List, take and restore snapshots
     #[command(subcommand, arg_required_else_help = true)]
     Backup(Backup),
+    /// Look into send streams, on any machine
+    #[command(subcommand, arg_required_else_help = true)]
+    Stream(Stream),
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,6 +137,20 @@ impl Backup {
             Backup::Undo(args) => args.start.then(|| args.instance.clone()),
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Stream {
+    /// Say what a send stream is, and whether it is whole and sound
+    #[command(after_help = STREAM_INFO_EXAMPLES)]
+    Info(StreamInfoArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StreamInfoArgs {
+    /// The stream; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]

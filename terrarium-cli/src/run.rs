@@ -11,7 +11,7 @@ use lxd_client::Client;
 use terrarium_core::{Error, Folders, Host, InstancesError};
 use terrarium_zfs::ZfsCore;
 
-use crate::args::{Cli, Topic};
+use crate::args::{Cli, Stream, Topic};
 use crate::command::{self, Context};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
@@ -33,13 +33,18 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
+    let command = match &cli.topic {
+        Topic::Backup(command) => command,
+        Topic::Stream(Stream::Info(args)) => {
+            return command::stream_info(args, console, &Zoned::now());
+        }
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime =
         runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
     let outcome = runtime.block_on(async {
-        let Topic::Backup(command) = &cli.topic;
         let context = Context {
             console: Arc::clone(console),
             clock: Zoned::now,

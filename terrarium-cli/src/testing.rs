@@ -131,7 +131,9 @@ impl Scene {
             interrupt: self.interrupt.clone(),
             site: Site::Host,
         };
-        let Topic::Backup(command) = &cli.topic;
+        let Topic::Backup(command) = &cli.topic else {
+            panic!("{line:?} is no backup command");
+        };
         let done = command::backup(&self.host, command, &context).await;
         let exit = done.unwrap_or_else(|failure| render::show(&context.console, &failure));
         Said {

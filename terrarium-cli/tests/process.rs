@@ -39,6 +39,8 @@ fn help_and_version_go_to_standard_output() {
         &["backup", "snapshot", "--help"],
         &["backup", "restore", "--help"],
         &["backup", "undo", "--help"],
+        &["stream", "--help"],
+        &["stream", "info", "--help"],
     ] {
         let (code, out, err) = run(arguments);
         assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");

@@ -1,7 +1,10 @@
 //! What a drill costs: many small files, sent, received into another pool file, and every one read.
 //!
 //! `cargo run --release -p terrarium-zpool --example measure_drill -- [FILES] [BYTES OF EACH]`
-#![allow(clippy::print_stdout, reason = "a program that reports what it measures")]
+#![allow(
+    clippy::print_stdout,
+    reason = "a program that reports what it measures"
+)]
 
 use std::io::{Read, Seek};
 use std::time::Instant;
@@ -45,7 +48,11 @@ fn main() -> Outcome<()> {
         Ok(target.receive(&copy, &ReceiveOptions::default(), &stream)?)
     })?;
     let tree = timed("read", || Ok(hash_snapshot(&target, copy.as_str())?))?;
-    println!("{} entries, {} bytes", tree.listing.len(), tree.listing.bytes());
+    println!(
+        "{} entries, {} bytes",
+        tree.listing.len(),
+        tree.listing.bytes()
+    );
     println!("{}", tree.listing.digest());
     println!("drill in all: {:.2} s", began.elapsed().as_secs_f64());
     println!("peak of the engine: {}", peak(target.process_id())?);

@@ -4,6 +4,7 @@ mod change;
 mod list;
 mod restore;
 mod snapshot;
+mod stream_info;
 #[cfg(test)]
 mod tests;
 mod undo;
@@ -20,6 +21,7 @@ use crate::signal::Interrupt;
 use crate::site::Site;
 
 pub(crate) use change::Doing;
+pub(crate) use stream_info::stream_info;
 
 /// What a command works with besides its host.
 pub(crate) struct Context {

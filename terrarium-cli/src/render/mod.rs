@@ -3,6 +3,7 @@
 pub(crate) mod plan;
 pub(crate) mod points;
 pub(crate) mod report;
+pub(crate) mod stream;
 mod table;
 mod units;
 
@@ -127,13 +128,25 @@ pub(crate) struct Answer<'a> {
 }
 
 #[derive(Serialize)]
-struct ErrorShown<'a> {
+pub(crate) struct ErrorShown<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     details: &'a [String],
     help: Option<&'a str>,
     class: Exit,
     exit_code: u8,
+}
+
+impl<'a> ErrorShown<'a> {
+    fn new(failure: &'a Failure) -> Self {
+        Self {
+            message: &failure.message,
+            details: &failure.details,
+            help: failure.help.as_deref(),
+            class: failure.exit,
+            exit_code: failure.exit.code(),
+        }
+    }
 }
 
 impl<'a> Answer<'a> {
@@ -148,13 +161,7 @@ impl<'a> Answer<'a> {
             recovered,
             restore_points: Vec::new(),
             report,
-            error: failure.map(|failure| ErrorShown {
-                message: &failure.message,
-                details: &failure.details,
-                help: failure.help.as_deref(),
-                class: failure.exit,
-                exit_code: failure.exit.code(),
-            }),
+            error: failure.map(ErrorShown::new),
         }
     }
 
