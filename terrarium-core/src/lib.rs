@@ -36,6 +36,8 @@ mod point;
 mod pool_file;
 pub mod property;
 mod report;
+#[cfg(feature = "embedded")]
+pub mod scratch;
 mod selector;
 mod text;
 pub mod tree;
