@@ -15,6 +15,8 @@
 
 pub mod conformance;
 pub mod details;
+#[cfg(feature = "embedded")]
+pub mod drill;
 mod error;
 mod execute;
 #[cfg(feature = "fakes")]

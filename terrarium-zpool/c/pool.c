@@ -73,7 +73,8 @@ create_in(const char *path, const char *name)
 	fnvlist_add_string(file, ZPOOL_CONFIG_TYPE, VDEV_TYPE_FILE);
 	fnvlist_add_string(file, ZPOOL_CONFIG_PATH, path);
 	fnvlist_add_uint64(file, ZPOOL_CONFIG_IS_LOG, 0);
-	fnvlist_add_uint64(file, ZPOOL_CONFIG_ASHIFT, 12);
+	/* A small file takes no more room in the pool than in a stream. */
+	fnvlist_add_uint64(file, ZPOOL_CONFIG_ASHIFT, SPA_MINBLOCKSHIFT);
 	nvlist_t *root = root_of(file), *properties = new_pool_properties();
 	int error = spa_create(name, root, properties, NULL, NULL);
 	nvlist_free(properties);
