@@ -21,6 +21,8 @@
 /* Enough for small pools; the rest of the machine is the caller's. Smaller ones are ignored. */
 #define	ARC_MIN_BYTES	(32UL << 20)
 #define	ARC_MAX_BYTES	(64UL << 20)
+/* What may wait to be written; a tenth of the machine otherwise. */
+#define	DIRTY_MAX_BYTES	(32UL << 20)
 
 static int channel = STDIN_FILENO;
 static pthread_mutex_t out_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -242,6 +244,7 @@ set_up(void)
 	greet();
 	zfs_arc_min = ARC_MIN_BYTES;
 	zfs_arc_max = ARC_MAX_BYTES;
+	zfs_dirty_data_max = DIRTY_MAX_BYTES;
 	/* Never the cache of the kernel's pools. */
 	spa_config_path = "/dev/null/no-cache";
 	kernel_init(SPA_MODE_READ | SPA_MODE_WRITE);
