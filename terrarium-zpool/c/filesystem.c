@@ -176,6 +176,9 @@ filesystem_of(objset_t *os, filesystem_t *fs)
 	    zap_lookup(os, MASTER_NODE_OBJ, ZFS_SA_ATTRS, 8, 1, &attributes) != 0 ||
 	    zap_lookup(os, MASTER_NODE_OBJ, ZFS_ROOT_OBJ, 8, 1, &fs->root) != 0)
 		return (REFUSE_NO_FILESYSTEM);
+	/* What was left out of it would be read as zeros; the kernel does not mount it either. */
+	if (dsl_dataset_feature_is_active(dmu_objset_ds(os), SPA_FEATURE_REDACTED_DATASETS))
+		return (REFUSE_NO_FILESYSTEM);
 	return (sa_setup(os, attributes, zfs_attr_table, ZPL_END, &fs->attributes));
 }
 
