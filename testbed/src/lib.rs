@@ -8,6 +8,9 @@
 //! - [`Instance`] is a container of its own for a test, [`Pool`] a pool of its own;
 //! - [`wait_until`] waits for what happens by itself.
 //!
+//! And with what was captured in the machine once, fast tests do without it: a [`Stream`] is a send
+//! stream of the kernel's ZFS, [`Truth`] is what a file system holds by the kernel's account.
+//!
 //! Whatever fails panics with the command line, the exit status and both outputs, so
 //! that the log of a run in the machine is enough to understand a failure.
 //!
@@ -29,6 +32,8 @@ mod instance;
 mod mount;
 mod pool;
 mod process;
+mod streams;
+mod truth;
 mod wait;
 
 pub use guest::{assert_in_guest, faulty_terrariumctl, lxc, terrariumctl, zfs, zpool};
@@ -36,6 +41,8 @@ pub use instance::{Image, Instance, unique_name};
 pub use mount::Mount;
 pub use pool::Pool;
 pub use process::{Finished, Run, Running, run};
+pub use streams::{Continued, Stream};
+pub use truth::Truth;
 pub use wait::wait_until;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
