@@ -1,15 +1,22 @@
-# Everything here installs what it needs first (as root, by apt and cargo).
+# Everything here installs what it needs first (by apt, which takes root, and by cargo).
+# With nothing missing, none but `e2e`, `soak` and `bench` needs root.
 # Written for Debian 12 and Ubuntu 24.04; not yet run on Ubuntu. `e2e` and `bench`
 # need Debian 12 and refuse elsewhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint test e2e soak bench
+.PHONY: help setup demo lint test e2e soak bench
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: ## Install all that the other targets need
 	scripts/setup
+
+# Built as the tests are, so that nothing is compiled twice.
+demo: ## The time machine, shown on a pool in a file (FOLDER=… leaves it there)
+	scripts/setup demo
+	cargo build --workspace --all-features --locked --bins --example demo
+	"$${CARGO_TARGET_DIR:-target}/debug/examples/demo" $(if $(FOLDER),'$(FOLDER)')
 
 lint: ## Formatting, clippy and documentation; a warning is an error
 	scripts/setup lint
