@@ -25,9 +25,10 @@ Exit codes:
 Environment:
   LXD_SOCKET, LXD_DIR     where LXD is, as for lxc itself (INCUS_SOCKET, INCUS_DIR for Incus)
   TERRARIUM_POOL_FILE     as --pool-file
-  TERRARIUM_ZPOOL         the program terrarium-zpool, for --pool-file [default: beside terrariumctl, or in PATH]
-  TERRARIUM_STATE_DIR     files that outlast a reboot [default: /var/lib/terrarium; for a pool file, PATH.terrarium]
-  TERRARIUM_RUN_DIR       locks [default: /run/terrarium; for a pool file, PATH.terrarium]
+  TERRARIUM_ZPOOL         the program terrarium-zpool [default: beside this one, or in PATH]
+  TERRARIUM_STATE_DIR     files that outlast a reboot [default: /var/lib/terrarium]
+  TERRARIUM_RUN_DIR       locks [default: /run/terrarium]
+                          (with --pool-file PATH the default of both is PATH.terrarium)
   TZ                      the zone that times are read and shown in";
 
 const LIST_EXAMPLES: &str = "\
@@ -81,7 +82,7 @@ Examples:
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) topic: Topic,
-    /// Work on the pool in this file: without LXD, without ZFS in the kernel, without root
+    /// Work on the pool in this file, without LXD and without root
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) pool_file: Option<PathBuf>,
     /// Answer as JSON, errors included

@@ -260,7 +260,7 @@ impl Error {
             ),
             Error::Locked(held) => Some(held.help()),
             Error::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Some("run it as root".to_owned())
+                Some("run it as root; on a pool file, as its owner".to_owned())
             }
             _ => None,
         }

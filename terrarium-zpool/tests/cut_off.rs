@@ -33,11 +33,7 @@ async fn a_restore_in_place_past_one_of_lxds_snapshots() {
     cut_off(&[], What::Restore("first")).await;
 }
 
-#[tokio::test]
-async fn a_restore_in_place_to_a_point_that_was_moved_aside() {
-    cut_off(&[What::Restore("first")], What::Restore("last")).await;
-}
-
+/// Which is a restore in place to a point that was moved aside.
 #[tokio::test]
 async fn an_undo() {
     cut_off(&[What::Restore("first")], What::Undo).await;
@@ -149,6 +145,11 @@ impl Scene {
             taken.expect("taken");
         }
         self.write(&dataset, "head");
+        let config = [("user.note", "kept"), ("user.proxy", "its own")];
+        let config = config.map(|(key, value)| (key.to_owned(), Some(value.to_owned())));
+        let instances = PoolFile::new(self.engine.clone()).expect("a short name");
+        let set = instances.set_config(&id, &config.into()).await;
+        set.expect("set");
         for what in before {
             let report = self.run(&id, *what, &Silent).await;
             assert!(report.is_complete(), "{report:#?}");

@@ -65,7 +65,11 @@ mod conformance {
 use std::collections::BTreeMap;
 
 use support::{Scratch, options};
-use terrarium_core::{Definition, InstanceRef, Instances, PoolFile, property};
+use terrarium_core::plan::Level;
+use terrarium_core::{
+    Begun, Definition, Destination, Folders, Host, InstanceRef, Instances, PoolFile,
+    RestoreRequest, Silent, Stop, property,
+};
 use terrarium_zfs::{DatasetName, Properties, UserProperties};
 use terrarium_zpool::Engine;
 
@@ -164,6 +168,91 @@ async fn what_is_kept_of_an_instance_is_there_when_the_pool_is_opened_again() {
     let found = found.expect("it is there");
     assert_eq!(found.definition.config["user.note"], long);
     assert_eq!(found.snapshots[0].definition, found.definition);
+}
+
+/// Plans leave it to LXD to remember such things by name; here nobody else does.
+#[tokio::test]
+async fn what_was_set_for_an_instance_stays_while_a_restore_replaces_its_dataset() {
+    let scratch = Scratch::new();
+    let web = container(&scratch.engine, "web");
+    let snapshot = web.snapshot("then").unwrap();
+    let taken = scratch
+        .engine
+        .snapshot(&[(snapshot, UserProperties::new())]);
+    taken.expect("taken");
+    let instances = pool_file(&scratch.engine);
+    let config = [("user.note", "kept"), ("user.proxy", "https://web.example")];
+    let config = config.map(|(key, value)| (key.to_owned(), Some(value.to_owned())));
+    let set = instances.set_config(&id("web"), &config.into()).await;
+    set.expect("set");
+    instances
+        .create_snapshot(&id("web"), "x", None)
+        .await
+        .expect("taken");
+    let before = instances
+        .get(&id("web"))
+        .await
+        .expect("read")
+        .expect("there");
+
+    let folders = Folders {
+        state: scratch.folder().join("state"),
+        run: scratch.folder().join("run"),
+    };
+    let host = Host::new(scratch.engine.clone(), instances.clone(), &folders);
+    let restore = async |to, at: &str| {
+        let now = jiff::Zoned::now();
+        let begun = host.begin(&[id("web")], "test", now, &Silent).await;
+        let Begun::Ready(session) = begun.expect("begun") else {
+            panic!("nothing was cut off");
+        };
+        let at = Some(at.to_owned());
+        let request = RestoreRequest {
+            at,
+            start: false,
+            to,
+        };
+        let plan = session.planner().plan_restore(&id("web"), &request).await;
+        let plan = plan.expect("planned").expect("nothing was cut off");
+        assert_eq!(
+            plan.notices
+                .iter()
+                .filter(|notice| notice.level == Level::Warning)
+                .count(),
+            0
+        );
+        let report = session.execute(&plan, &Silent).await;
+        assert!(report.is_complete(), "{report:#?}");
+    };
+    let in_place = || Destination::InPlace {
+        stop: Stop::Graceful(std::time::Duration::from_secs(1)),
+        destroy_newer: false,
+    };
+    restore(in_place(), "then").await;
+    let rewound = instances
+        .get(&id("web"))
+        .await
+        .expect("read")
+        .expect("there");
+    assert_eq!(rewound.definition, before.definition);
+    assert_eq!(rewound.snapshots, [], "it moved aside with its record");
+    restore(in_place(), "snapshot-x").await;
+    let back = instances
+        .get(&id("web"))
+        .await
+        .expect("read")
+        .expect("there");
+    assert_eq!(back.snapshots, before.snapshots);
+
+    let (new, identity) = (id("web-then"), Default::default());
+    restore(Destination::AsNew { new, identity }, "then").await;
+    let copy = instances
+        .get(&id("web-then"))
+        .await
+        .expect("read")
+        .expect("there");
+    let config = copy.definition.without_volatile().config;
+    assert_eq!(config.keys().collect::<Vec<_>>(), ["user.note"]);
 }
 
 /// Long values take several properties.
