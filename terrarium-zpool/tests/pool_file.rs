@@ -156,6 +156,22 @@ fn a_pool_that_cannot_be_created_leaves_no_file() {
         .expect("the smallest that there is");
 }
 
+/// Found out before anything is written, not when the pool fills up: that would hang it.
+#[test]
+fn a_pool_finds_no_room_on_a_full_disk() {
+    // A file system in memory, which says at once that it has no such room.
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a file system in memory");
+    let file = folder.path().join("pool");
+    let limit = nix::sys::statvfs::statvfs(folder.path()).expect("its size");
+    let too_much = (limit.blocks() + 1) * limit.fragment_size();
+    let refused = options().create(&file, "tank", too_much);
+    assert!(
+        matches!(refused, Err(OpenError::Zfs(Error::NoSpace(_)))),
+        "{refused:?}"
+    );
+    assert!(!file.exists());
+}
+
 #[test]
 fn what_is_no_pool_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
