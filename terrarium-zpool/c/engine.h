@@ -39,7 +39,14 @@ typedef struct request {
 	nvlist_t *out;
 	/* A file descriptor that came with it, or -1. */
 	int fd;
+	/* Grows while it gets on, if it was told to be watched; what was told of it to the client. */
+	const volatile uint64_t *progress;
+	uint64_t told;
+	struct request *next;
 } request_t;
+
+/* main.c: the client is told again and again that this grows; NULL before it is gone. */
+void request_watch(request_t *request, const volatile uint64_t *progress);
 
 /* An operation answers with 0, an errno, a zfs_errno_t or a refusal. */
 typedef int operation_t(request_t *);

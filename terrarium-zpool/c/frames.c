@@ -7,17 +7,19 @@
 #define	ROOM	(HEAD + TREE_MAX_FRAME)
 
 int
-frames_open(frames_t *frames, int fd)
+frames_open(frames_t *frames, request_t *request)
 {
-	*frames = (frames_t){ .fd = fd, .buffer = malloc(ROOM) };
-	if (fd < 0 || frames->buffer == NULL)
-		frames->error = fd < 0 ? EBADF : ENOMEM;
+	*frames = (frames_t){ .fd = request->fd, .buffer = malloc(ROOM), .request = request };
+	if (request->fd < 0 || frames->buffer == NULL)
+		frames->error = request->fd < 0 ? EBADF : ENOMEM;
+	request_watch(request, &frames->bytes);
 	return (frames->error);
 }
 
 void
 frames_close(frames_t *frames)
 {
+	request_watch(frames->request, NULL);
 	free(frames->buffer);
 }
 
@@ -26,10 +28,12 @@ frames_flush(frames_t *frames)
 {
 	for (size_t done = 0; done < frames->used && frames->error == 0; ) {
 		ssize_t n = write(frames->fd, frames->buffer + done, frames->used - done);
-		if (n >= 0)
+		if (n >= 0) {
 			done += n;
-		else if (errno != EINTR)
+			frames->bytes += n;
+		} else if (errno != EINTR) {
 			frames->error = errno;
+		}
 	}
 	frames->used = 0;
 }
@@ -69,12 +73,14 @@ read_exactly(frames_t *frames, uint8_t *buffer, size_t length)
 {
 	for (size_t done = 0; done < length; ) {
 		ssize_t n = read(frames->fd, buffer + done, length - done);
-		if (n > 0)
-			done += n;
-		else if (n == 0)
+		if (n == 0)
 			return (EPIPE);
-		else if (errno != EINTR)
+		if (n > 0) {
+			done += n;
+			frames->bytes += n;
+		} else if (errno != EINTR) {
 			return (errno);
+		}
 	}
 	return (0);
 }

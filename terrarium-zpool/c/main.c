@@ -28,7 +28,11 @@ static int channel = STDIN_FILENO;
 static pthread_mutex_t out_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t running_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t running_less = PTHREAD_COND_INITIALIZER;
-static unsigned running;
+static request_t *running;
+static unsigned answering;
+
+/* How often the client is told that a request gets on. */
+#define	TICK_MICROSECONDS	250000
 
 static const struct {
 	const char *name;
@@ -150,6 +154,45 @@ answer(nvlist_t *message)
 	fnvlist_pack_free(packed, length);
 }
 
+void
+request_watch(request_t *request, const volatile uint64_t *progress)
+{
+	(void) pthread_mutex_lock(&running_lock);
+	request->progress = progress;
+	(void) pthread_mutex_unlock(&running_lock);
+}
+
+static void
+tell_progress(request_t *request)
+{
+	nvlist_t *message = fnvlist_alloc();
+	uint64_t id = 0;
+
+	(void) nvlist_lookup_uint64(request->in, "id", &id);
+	fnvlist_add_uint64(message, "id", id);
+	fnvlist_add_uint64(message, "progress", request->told);
+	answer(message);
+	nvlist_free(message);
+}
+
+/* A client cannot tell what hangs from what takes long; this can. */
+static void *
+tick(void *arg)
+{
+	for (;;) {
+		(void) usleep(TICK_MICROSECONDS);
+		(void) pthread_mutex_lock(&running_lock);
+		for (request_t *at = running; at != NULL; at = at->next) {
+			if (at->progress != NULL && *at->progress != at->told) {
+				at->told = *at->progress;
+				tell_progress(at);
+			}
+		}
+		(void) pthread_mutex_unlock(&running_lock);
+	}
+	return (arg);
+}
+
 static void
 finish(request_t *request, int error)
 {
@@ -179,9 +222,19 @@ carry_out(void *arg)
 		if (strcmp(operations[i].name, name) == 0)
 			error = operations[i].run(request);
 	}
+	/* Unlisted before it is freed, and before its answer: no word of it comes after that. */
+	(void) pthread_mutex_lock(&running_lock);
+	for (request_t **at = &running; *at != NULL; at = &(*at)->next) {
+		if (*at == request) {
+			*at = request->next;
+			break;
+		}
+	}
+	answering++;
+	(void) pthread_mutex_unlock(&running_lock);
 	finish(request, error);
 	(void) pthread_mutex_lock(&running_lock);
-	running--;
+	answering--;
 	(void) pthread_cond_signal(&running_less);
 	(void) pthread_mutex_unlock(&running_lock);
 	return (NULL);
@@ -193,7 +246,8 @@ start(request_t *request)
 	pthread_t thread;
 
 	(void) pthread_mutex_lock(&running_lock);
-	running++;
+	request->next = running;
+	running = request;
 	(void) pthread_mutex_unlock(&running_lock);
 	if (pthread_create(&thread, NULL, carry_out, request) != 0)
 		abort();
@@ -204,7 +258,7 @@ static void
 wait_for_all(void)
 {
 	(void) pthread_mutex_lock(&running_lock);
-	while (running > 0)
+	while (running != NULL || answering > 0)
 		(void) pthread_cond_wait(&running_less, &running_lock);
 	(void) pthread_mutex_unlock(&running_lock);
 }
@@ -254,8 +308,11 @@ int
 terrarium_zpool_main(void)
 {
 	request_t *request;
+	pthread_t ticker;
 
 	set_up();
+	if (pthread_create(&ticker, NULL, tick, NULL) != 0)
+		abort();
 	while ((request = read_request()) != NULL) {
 		char *name = "";
 		(void) nvlist_lookup_string(request->in, "op", &name);

@@ -13,6 +13,7 @@
 typedef struct output {
 	int fd;
 	int error;
+	uint64_t bytes;
 } output_t;
 
 static int
@@ -28,6 +29,7 @@ write_out(objset_t *os, void *buffer, int length, void *arg)
 		if (n < 0)
 			return (output->error = errno);
 		done += n;
+		output->bytes += n;
 	}
 	return (0);
 }
@@ -73,8 +75,10 @@ stream_send(request_t *request)
 			return (error);
 	}
 	(void) nvlist_lookup_string(request->in, "from", &from);
+	request_watch(request, &output.bytes);
 	int error = dmu_send(snapshot, from, embedded, large, compressed, raw, B_FALSE, 0, 0, NULL,
 	    request->fd, &offset, &out);
+	request_watch(request, NULL);
 	return (output.error != 0 ? output.error : error);
 }
 
@@ -100,12 +104,14 @@ stream_receive(request_t *request)
 		return (EINVAL);
 	(void) memcpy(begin, record, RECORD_SIZE);
 	(void) nvlist_lookup_string(request->in, "origin", &origin);
+	request_watch(request, &cookie.drc_voff);
 	int error = dmu_recv_begin(dataset, snapshot, (dmu_replay_record_t *)begin, force,
 	    resumable, properties, NULL, origin, &cookie, &input, &offset);
 	if (error == 0)
 		error = dmu_recv_stream(&cookie, &offset);
 	if (error == 0)
 		error = dmu_recv_end(&cookie, NULL);
+	request_watch(request, NULL);
 	fnvlist_add_uint64(request->out, "bytes", offset);
 	if (error == 0) {
 		nvlist_t *failed = fnvlist_alloc();

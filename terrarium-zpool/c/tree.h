@@ -85,9 +85,12 @@ typedef struct frames {
 	int error;
 	size_t used;
 	uint8_t *buffer;
+	/* What went through, and whose it is. */
+	uint64_t bytes;
+	request_t *request;
 } frames_t;
 
-int frames_open(frames_t *frames, int fd);
+int frames_open(frames_t *frames, request_t *request);
 /* Room for a frame of up to `length` bytes, until the next call. */
 uint8_t *frame_reserve(frames_t *frames, size_t length);
 void frame_commit(frames_t *frames, enum frame_kind kind, size_t length);

@@ -445,7 +445,7 @@ tree_walk(request_t *request)
 
 	if (walk == NULL)
 		return (ENOMEM);
-	int error = frames_open(&walk->frames, request->fd);
+	int error = frames_open(&walk->frames, request);
 	if (error == 0)
 		error = hold_long(fnvlist_lookup_string(request->in, "object"), &ds, &os);
 	if (error == 0) {

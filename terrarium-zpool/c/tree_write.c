@@ -479,7 +479,7 @@ tree_write(request_t *request)
 
 	if (writing == NULL)
 		return (ENOMEM);
-	int error = frames_open(&frames, request->fd);
+	int error = frames_open(&frames, request);
 	if (error == 0)
 		error = dmu_objset_own(dataset, DMU_OST_ZFS, B_FALSE, B_TRUE, FTAG, &os);
 	if (error == 0) {

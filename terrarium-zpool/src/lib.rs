@@ -3,7 +3,8 @@
 //! An [`Engine`] is a process of its own, the program `terrarium-zpool`, that runs the real on-disk
 //! code (libzpool) on one pool file. A damaged stream or a fault of ZFS can end that process, never
 //! the caller: then the call fails with [`EngineLost`](terrarium_zfs::Error::EngineLost), and so does
-//! every later one; the pool is opened anew. No call waits longer than its [limit](Options::call_limit).
+//! every later one; the pool is opened anew. No call waits longer than its [limit](Options::call_limit);
+//! a stream or a tree may go on for as long as it gets on.
 //!
 //! ```no_run
 //! use terrarium_zfs::{DatasetName, Properties, UserProperties};

@@ -28,7 +28,7 @@ pub struct Options {
     pub program: Option<PathBuf>,
     /// How long a call may take; one minute by default. After that the process is killed.
     pub call_limit: Duration,
-    /// How long sending or receiving a stream may take; one hour by default.
+    /// How long a stream or a tree may stand still, whoever is the reason; one hour by default.
     pub stream_limit: Duration,
 }
 

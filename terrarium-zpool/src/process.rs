@@ -1,7 +1,8 @@
 //! The process behind an engine: started, asked, waited for no longer than agreed, ended.
 //!
 //! A message is its length (4 bytes, this machine's order) and a packed nvlist. A request has an `id`
-//! and an `op`, its answer the same `id` and an `errno`. Requests are answered in any order.
+//! and an `op`, its answer the same `id` and an `errno`. Requests are answered in any order. While a
+//! stream or a tree goes through a descriptor, messages with its `id` and its `progress` come as well.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice, Read, Write};
@@ -105,7 +106,7 @@ impl Process {
         }
     }
 
-    /// Asks, and waits for the answer.
+    /// Asks, and waits for the answer; no longer than `limit` without a word that the request gets on.
     pub(crate) fn ask(
         &self,
         op: &str,
@@ -126,14 +127,19 @@ impl Process {
             self.forget(id);
             return Err(silence);
         }
-        match answer.recv_timeout(limit) {
-            Ok(answer) => Ok(answer),
-            Err(RecvTimeoutError::Timeout) => {
-                self.forget(id);
-                self.kill();
-                Err(Silence::TimedOut)
+        loop {
+            match answer.recv_timeout(limit) {
+                Ok(word) if is_progress(&word) => {}
+                Ok(answer) => return Ok(answer),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.forget(id);
+                    self.kill();
+                    return Err(Silence::TimedOut);
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Silence::Ended(self.how_it_ended()));
+                }
             }
-            Err(RecvTimeoutError::Disconnected) => Err(Silence::Ended(self.how_it_ended())),
         }
     }
 
@@ -217,13 +223,17 @@ impl Process {
     fn listen(&self, mut answers: UnixStream, words: Option<JoinHandle<()>>) {
         while let Some(answer) = read_answer(&mut answers) {
             let id = answer.value("id").and_then(|id| id.integer());
+            let id = id.and_then(|id| u64::try_from(id).ok());
             if let Waiting::Running { askers, .. } = &mut *lock(&self.waiting)
-                && let Some(asker) = id
-                    .and_then(|id| u64::try_from(id).ok())
-                    .and_then(|id| askers.remove(&id))
+                && let Some(id) = id
+                && let Some(asker) = askers.get(&id)
             {
+                let is_last = !is_progress(&answer);
                 // One that has given up has removed itself, or is about to.
                 _ = asker.send(answer);
+                if is_last {
+                    askers.remove(&id);
+                }
             }
         }
         let status = self.end(END);
@@ -277,6 +287,11 @@ impl Process {
         let words = lock(&self.last_words);
         String::from_utf8_lossy(&words).trim().to_owned()
     }
+}
+
+/// Whether a message says no more than that a request gets on.
+fn is_progress(message: &NvList) -> bool {
+    message.value("progress").is_some()
 }
 
 fn read_answer(from: &mut impl Read) -> Option<NvList> {

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{SIZE, Scratch, options};
 use terrarium_zfs::{DatasetName, Error, Properties};
-use terrarium_zpool::{Engine, OpenError, Options};
+use terrarium_zpool::{Content, Engine, OpenError, Options};
 
 fn named(name: &str) -> DatasetName {
     DatasetName::new(name).expect("a legal name")
@@ -110,6 +110,45 @@ fn a_process_that_stands_still_is_killed_after_the_limit() {
     let lost = engine.guid("tank");
     assert!(matches!(lost, Err(Error::EngineLost { .. })), "{lost:?}");
     options.open(&file).expect("its lock is gone with it");
+}
+
+/// A tree that takes its time is none that stands still.
+#[test]
+fn a_walk_may_take_longer_than_the_limit_while_it_gets_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pool");
+    let mut options = options();
+    options.stream_limit = Duration::from_secs(2);
+    let engine = options.create(&file, "tank", SIZE).expect("created");
+    let content = vec![1; 10 << 20];
+    engine
+        .write_file(&named("tank"), "large", 0o644, &content)
+        .unwrap();
+    let begin = || {
+        let mut walk = engine.walk("tank", "large", Content::Read).unwrap();
+        walk.next_entry().expect("an entry");
+        walk
+    };
+    let mut slow = begin();
+    let began = Instant::now();
+    let mut pieces = 0;
+    while let Some((_, piece)) = slow.next_content().expect("it gets on") {
+        pieces += piece.len();
+        std::thread::sleep(Duration::from_millis(150));
+    }
+    assert_eq!(pieces, content.len());
+    assert!(began.elapsed() > options.stream_limit);
+
+    let mut still = begin();
+    std::thread::sleep(options.stream_limit * 2);
+    let late = loop {
+        match still.next_content() {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it was whole"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(late, Error::TimedOut(_)), "{late:?}");
 }
 
 /// It would otherwise run for ever, with the lock.
