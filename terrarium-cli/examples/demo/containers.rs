@@ -1,11 +1,8 @@
-//! The files of the demo's containers: made, broken, and hashed.
-
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+//! The files of the demo's containers: made and broken.
 
 use terrarium_zfs::tree::{Entry, Kind, Time};
 use terrarium_zfs::{DatasetName, Error};
-use terrarium_zpool::{Content, Engine, TreeWriter};
+use terrarium_zpool::{Engine, TreeWriter};
 
 /// When the files of a container were made: what is later differs from one run to the next.
 const MADE: i64 = 1_750_000_000;
@@ -49,13 +46,13 @@ pub(crate) fn write_web(engine: &Engine, web: &DatasetName) -> Result<(), Error>
         "rootfs/etc/nginx/sites-enabled/web",
         "../sites-available/web",
     );
-    files.file("rootfs/etc/ssl/web.key", 0o600, &noise("key", 1704));
-    files.program("rootfs/usr/bin/ping", &noise("ping", 77_000));
-    files.file("rootfs/usr/sbin/nginx", 0o755, &noise("nginx", 1_240_000));
+    files.file("rootfs/etc/ssl/web.key", 0o600, &noise(1, 1704));
+    files.program("rootfs/usr/bin/ping", &noise(2, 77_000));
+    files.file("rootfs/usr/sbin/nginx", 0o755, &noise(3, 1_240_000));
     files
         .tree
         .link("rootfs/usr/bin/nginx", "rootfs/usr/sbin/nginx");
-    files.sparse("rootfs/var/lib/cache.img", 16 << 20, &noise("cache", 4096));
+    files.sparse("rootfs/var/lib/cache.img", 16 << 20, &noise(4, 4096));
     files.file(
         "rootfs/var/log/access.log",
         0o640,
@@ -85,9 +82,13 @@ pub(crate) fn write_db(engine: &Engine, db: &DatasetName) -> Result<(), Error> {
     files.file("rootfs/etc/hostname", 0o644, b"db\n");
     for table in 0..12 {
         let path = format!("rootfs/var/lib/db/table-{table:02}");
-        files.file(&path, 0o600, &noise(&path, 300_000 + table * 10_007));
+        files.file(
+            &path,
+            0o600,
+            &noise(100 + table as u64, 300_000 + table * 10_007),
+        );
     }
-    files.file("rootfs/var/lib/db/log", 0o600, &noise("log", 1 << 20));
+    files.file("rootfs/var/lib/db/log", 0o600, &noise(5, 1 << 20));
     files.tree.finish()
 }
 
@@ -96,8 +97,8 @@ pub(crate) fn write_db(engine: &Engine, db: &DatasetName) -> Result<(), Error> {
 pub(crate) fn break_web(engine: &Engine, web: &DatasetName) -> Result<usize, Error> {
     let mut files = Files::into(engine, web, BROKEN);
     files.file("rootfs/etc/nginx/nginx.conf", 0o644, b"");
-    files.file("rootfs/etc/ssl/web.key", 0o644, &noise("key", 1704));
-    files.program("rootfs/usr/bin/ping", &noise("ping", 30_000));
+    files.file("rootfs/etc/ssl/web.key", 0o644, &noise(1, 1704));
+    files.program("rootfs/usr/bin/ping", &noise(2, 30_000));
     for page in 0..PAGES {
         let path = format!("rootfs/var/www/{page:03}.html");
         files.file(&path, 0o644, b"<h1>It works!</h1>\n");
@@ -106,83 +107,18 @@ pub(crate) fn break_web(engine: &Engine, web: &DatasetName) -> Result<usize, Err
     Ok(PAGES + 3)
 }
 
-/// All that there is in a dataset.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Digest {
-    /// Names, kinds, modes, owners, times of change, links, attributes and contents of all files, hashed: 12 digits.
-    pub(crate) hash: String,
-    /// How many names there are.
-    pub(crate) names: usize,
-    /// How many bytes of content.
-    pub(crate) bytes: u64,
-}
-
-/// Reads every file of a dataset.
-pub(crate) fn digest(engine: &Engine, dataset: &str) -> Result<Digest, Error> {
-    let mut whole = blake3::Hasher::new();
-    let (mut names, mut bytes) = (0, 0);
-    let mut walk = engine.walk(dataset, "", Content::Read)?;
-    while let Some(entry) = walk.next_entry()? {
-        let mut content = blake3::Hasher::new();
-        let mut end = 0;
-        while let Some((offset, piece)) = walk.next_content()? {
-            zeros(&mut content, offset - end);
-            content.update(piece);
-            end = offset + piece.len() as u64;
-        }
-        zeros(&mut content, entry.size.saturating_sub(end));
-        add(&mut whole, entry.path.as_os_str().as_bytes());
-        let links = if entry.kind == Kind::Directory {
-            1
-        } else {
-            entry.links
-        };
-        let facts = format!(
-            "{:?} {:o} {} {} {:?} {} {links} {:?}",
-            entry.kind, entry.mode, entry.uid, entry.gid, entry.modified, entry.size, entry.target
-        );
-        // What is in the root changes the times of the root, which nobody sets.
-        if entry.path != Path::new("") {
-            add(&mut whole, facts.as_bytes());
-        }
-        for (name, value) in &entry.attributes {
-            add(&mut whole, name);
-            add(&mut whole, value);
-        }
-        whole.update(content.finalize().as_bytes());
-        names += usize::from(entry.kind != Kind::Directory);
-        bytes += entry.size;
-    }
-    let hash = whole.finalize().to_hex();
-    Ok(Digest {
-        hash: hash[..12].to_owned(),
-        names,
-        bytes,
-    })
-}
-
-/// Adds a text so that no two lists of texts are the same.
-fn add(hasher: &mut blake3::Hasher, text: &[u8]) {
-    hasher.update(&(text.len() as u64).to_le_bytes());
-    hasher.update(text);
-}
-
-fn zeros(hasher: &mut blake3::Hasher, mut count: u64) {
-    const ZEROS: [u8; 4096] = [0; 4096];
-    while count > 0 {
-        let piece = count.min(ZEROS.len() as u64) as usize;
-        hasher.update(&ZEROS[..piece]);
-        count -= piece as u64;
-    }
-}
-
 /// Bytes that cannot be compressed and are the same in every run.
-fn noise(seed: &str, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(seed.as_bytes());
-    hasher.finalize_xof().fill(&mut bytes);
-    bytes
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    // Xorshift (Marsaglia 2003): good enough to look random.
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    };
+    let bytes = std::iter::repeat_with(next).flatten();
+    bytes.take(length).collect()
 }
 
 /// Files that are being written into a dataset.
@@ -210,8 +146,9 @@ impl Files {
         entry
     }
 
+    /// These below the root, which is one too.
     fn directories(&mut self, paths: &[&str]) {
-        for path in paths {
+        for path in [""].iter().chain(paths) {
             let entry = self.entry(path, Kind::Directory, 0o755);
             self.tree.add(&entry);
         }

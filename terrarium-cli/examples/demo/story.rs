@@ -6,10 +6,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use terrarium_core::tree::{TreeListing, hash_snapshot};
 use terrarium_zfs::{DatasetName, Properties};
 use terrarium_zpool::{Engine, Options};
 
-use crate::containers::{self, Digest};
+use crate::containers;
 
 /// The pool file in the demo's folder.
 pub(crate) const POOL_FILE: &str = "pool";
@@ -53,15 +54,15 @@ impl<'a> Story<'a> {
 
         let engine = self.open()?;
         let touched = containers::break_web(&engine, &dataset("web")?)?;
-        let broken = containers::digest(&engine, dataset("web")?.as_str())?;
+        let broken = read(&engine, "web")?;
         engine.close()?;
         if broken == *web {
             return Err("web is not broken".into());
         }
-        let broken_hash = &broken.hash;
         let text = format!(
-            "The upgrade goes wrong: {touched} files of web are overwritten, its hash is {broken_hash} now.\n\
-             # What can it be brought back to?"
+            "The upgrade goes wrong: {touched} files of web are overwritten, its hash is {} now.\n\
+             # What can it be brought back to?",
+            hash(&broken)
         );
         say(out, &text)?;
         self.run(out, "backup list --instance web")?;
@@ -108,7 +109,7 @@ impl<'a> Story<'a> {
     }
 
     /// Makes the pool and what is in it.
-    fn make(&self, out: &mut dyn Write) -> Outcome<BTreeMap<&'static str, Digest>> {
+    fn make(&self, out: &mut dyn Write) -> Outcome<BTreeMap<&'static str, TreeListing>> {
         let file = self.folder.join(POOL_FILE);
         let engine = self.options().create(&file, "demo", SIZE);
         let engine = engine.map_err(with_help)?;
@@ -129,14 +130,15 @@ impl<'a> Story<'a> {
             let dataset = dataset(name)?;
             engine.create(&dataset, &Properties::new())?;
             write(&engine, &dataset)?;
-            let digest = containers::digest(&engine, dataset.as_str())?;
-            let Digest { hash, names, bytes } = &digest;
+            let files = read(&engine, name)?;
             writeln!(
                 out,
-                "=> {name} has {names} files of {} MB and the hash {hash}",
-                bytes / 1_000_000
+                "=> {name} has {} files and directories of {} MB, and the hash {}",
+                files.len(),
+                files.bytes() / 1_000_000,
+                hash(&files)
             )?;
-            made.insert(name, digest);
+            made.insert(name, files);
         }
         engine.close()?;
         Ok(made)
@@ -179,21 +181,28 @@ impl<'a> Story<'a> {
         &mut self,
         out: &mut dyn Write,
         name: &str,
-        wanted: &Digest,
+        wanted: &TreeListing,
         meaning: &str,
     ) -> Outcome {
         let engine = self.open()?;
-        let found = containers::digest(&engine, dataset(name)?.as_str())?;
+        let found = read(&engine, name)?;
         engine.close()?;
         self.compared += 1;
-        let hash = &found.hash;
-        if found != *wanted {
-            let wanted = &wanted.hash;
-            let text =
-                format!("the files of {name} have the hash {hash}, not {wanted}: not {meaning}");
+        let differences = wanted.differences(&found, 1);
+        if let Some(first) = differences.first.first() {
+            let (path, in_all) = (first.path().display(), differences.in_all);
+            let text = format!(
+                "{name} is not {meaning}: it has the hash {}, not {}, and differs in {in_all} places, {path} the first",
+                hash(&found),
+                hash(wanted)
+            );
             return Err(text.into());
         }
-        Ok(writeln!(out, "=> {name} has the hash {hash}: {meaning}")?)
+        Ok(writeln!(
+            out,
+            "=> {name} has the hash {}: {meaning}",
+            hash(&found)
+        )?)
     }
 
     fn open(&self) -> Outcome<Engine> {
@@ -214,6 +223,20 @@ fn say(out: &mut dyn Write, text: &str) -> Outcome {
 
 fn dataset(container: &str) -> Outcome<DatasetName> {
     Ok(DatasetName::new(&format!("demo/containers/{container}"))?)
+}
+
+/// All that there is in a container.
+fn read(engine: &Engine, container: &str) -> Outcome<TreeListing> {
+    let read = hash_snapshot(engine, dataset(container)?.as_str())?;
+    match read.damaged.first() {
+        Some(path) => Err(format!("{container}: {} is damaged", path.display()).into()),
+        None => Ok(read.listing),
+    }
+}
+
+/// The beginning of the hash of names, kinds, modes, owners, times, links, attributes and contents.
+fn hash(files: &TreeListing) -> String {
+    files.digest().to_string()[..12].to_owned()
 }
 
 fn with_help(error: terrarium_zpool::OpenError) -> Box<dyn Error> {
