@@ -1,5 +1,5 @@
 # Everything here installs what it needs first (by apt, which takes root, and by cargo).
-# With nothing missing, none but `e2e`, `soak` and `bench` needs root.
+# Once that is there, `demo` runs as any user.
 # Written for Debian 12 and Ubuntu 24.04; not yet run on Ubuntu. `e2e` and `bench`
 # need Debian 12 and refuse elsewhere.
 

@@ -7,13 +7,15 @@
 say() { echo "${0##*/}: $*" >&2; }
 die() { say "error: $*"; exit 1; }
 
+invocation="$0 $*"
+
 # shellcheck source=/dev/null
 . /etc/os-release
 distribution=${ID:-unknown}
 release=${VERSION_CODENAME:-unknown}
 
 apt_get() {
-    [[ $EUID == 0 ]] || die "packages have to be installed ('apt-get $*'); run this as root"
+    [[ $EUID == 0 ]] || die "packages have to be installed ('apt-get $*'), which takes root; do this as root once: $invocation"
     DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
         -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300 "$@" < /dev/null >&2
 }

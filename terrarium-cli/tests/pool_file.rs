@@ -389,6 +389,22 @@ fn with_json_an_error_is_an_object_on_standard_output() {
     assert_eq!(answer["error"]["exit_code"], 3);
 }
 
+/// The environment may name one for the commands that work on it.
+#[test]
+fn the_option_is_refused_where_there_is_no_pool_to_work_on() {
+    let scene = Scene::new();
+    let said = scene.run(&["stream", "info", "/nonexistent/stream"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert!(
+        said.err.contains("--pool-file is for the backup commands"),
+        "{said:?}"
+    );
+    let mut command = terrariumctl();
+    command.args(["stream", "info", "/nonexistent/stream"]);
+    let said = scene.said(command.env("TERRARIUM_POOL_FILE", scene.file()));
+    assert_eq!(said.code, 3, "{said:?}");
+}
+
 #[test]
 fn an_instance_that_is_not_there_and_a_name_that_is_taken_are_3() {
     let scene = Scene::new();

@@ -8,30 +8,30 @@
 //! ever set for has the profile `default`, which gives it its root disk, and nothing else. LXD's snapshots are the ZFS
 //! snapshots `@snapshot-<name>`; an instance that was received with some has their records.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod found;
+mod kept;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use terrarium_zfs::{
-    Attempt, BatchError, Dataset, DatasetName, Error, Listing, Properties, Snapshot, UserProperties,
+    Attempt, BatchError, Dataset, DatasetName, Error, Properties, Snapshot, UserProperties,
 };
 use terrarium_zpool::Engine;
 
+use found::{Found, root_disk};
+use kept::{DEFAULT_PROFILE, KeptInstance, KeptSnapshot};
+
 use crate::instances::{
-    Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError,
-    Profile, SnapshotRecord, Stop, StoragePool,
+    Definition, InstanceRecord, Instances, InstancesError, Profile, Stop, StoragePool,
 };
-use crate::intent::{Goal, Intent};
 use crate::layout::PoolLayout;
 use crate::names::{InstanceRef, ProjectName};
-use crate::point::{LXD_SNAPSHOT_PREFIX, lxd_record_name};
+use crate::point::LXD_SNAPSHOT_PREFIX;
 use crate::{pieces, property};
 
 type Answer<T> = Result<T, InstancesError>;
-
-/// The profile of an instance that nobody gave any.
-const DEFAULT_PROFILE: &str = "default";
 
 /// The instances of a pool file. Clones share it.
 ///
@@ -147,7 +147,7 @@ impl Instances for PoolFile {
     async fn stop(&self, id: &InstanceRef, _: Stop) -> Answer<()> {
         let wanted = id.clone();
         self.run("stop", id, move |inner| {
-            inner.look()?.expect("stop", &wanted)
+            Ok(inner.look()?.expect("stop", &wanted)?)
         })
         .await
     }
@@ -231,7 +231,8 @@ impl Instances for PoolFile {
 impl Inner {
     /// Reads the pool, once.
     fn look(&self) -> Result<Found<'_>, Error> {
-        Found::read(self, self.engine.list(&self.layout.root, &[])?)
+        let listing = self.engine.list(&self.layout.root, &[])?;
+        Found::read(&self.layout, &self.containers, listing)
     }
 
     fn create_empty(&self, id: InstanceRef, definition: Definition) -> Result<(), Trouble> {
@@ -362,202 +363,6 @@ impl Inner {
     }
 }
 
-/// What was found in the pool at one moment.
-struct Found<'a> {
-    layout: &'a PoolLayout,
-    listing: Listing,
-    kept: Kept,
-    /// The datasets that are instances.
-    datasets: BTreeMap<InstanceRef, Dataset>,
-    /// Instances that an operation under way has made or is about to bring back: their dataset may be elsewhere.
-    under_way: BTreeSet<InstanceRef>,
-    /// LXD's names of the snapshots of each dataset, with their creation.
-    snapshots: HashMap<String, Vec<(String, i64)>>,
-}
-
-impl<'a> Found<'a> {
-    fn read(inner: &'a Inner, listing: Listing) -> Result<Self, Error> {
-        let mut datasets = listing.datasets.iter();
-        let containers = datasets.find(|dataset| dataset.name == inner.containers);
-        let kept = match containers {
-            Some(dataset) => Kept::from_properties(dataset)?,
-            None => Kept::default(),
-        };
-        let mut datasets = BTreeMap::new();
-        let mut under_way = BTreeSet::new();
-        for dataset in &listing.datasets {
-            if dataset.name.parent().as_ref() == Some(&inner.containers)
-                && let Ok(id) = InstanceRef::of_volume(dataset.name.leaf())
-            {
-                datasets.insert(id, dataset.clone());
-            }
-            // One that makes no sense is told by whoever has to act upon it.
-            let intent = Intent::from_properties(&dataset.local).ok().flatten();
-            match intent.map(|intent| (intent.instance, intent.goal)) {
-                Some((instance, Goal::Rewind(_))) => {
-                    under_way.insert(instance);
-                }
-                Some((_, Goal::AsNew(goal)))
-                    if kept.instances.contains_key(&goal.new.volume_name()) =>
-                {
-                    under_way.insert(goal.new);
-                }
-                _ => {}
-            }
-        }
-        let mut snapshots: HashMap<String, Vec<(String, i64)>> = HashMap::new();
-        for snapshot in &listing.snapshots {
-            if let Some(name) = lxd_record_name(&snapshot.name) {
-                let of_it = snapshots.entry(snapshot.name.dataset_str().to_owned());
-                let record = (name.to_owned(), snapshot.creation);
-                of_it.or_default().push(record);
-            }
-        }
-        Ok(Self {
-            layout: &inner.layout,
-            listing,
-            kept,
-            datasets,
-            under_way,
-            snapshots,
-        })
-    }
-
-    fn instances(&self) -> BTreeSet<InstanceRef> {
-        let there = self.datasets.keys().chain(&self.under_way);
-        there.cloned().collect()
-    }
-
-    fn has(&self, id: &InstanceRef) -> bool {
-        self.datasets.contains_key(id) || self.under_way.contains(id)
-    }
-
-    fn expect(&self, operation: &'static str, id: &InstanceRef) -> Result<(), Trouble> {
-        if self.has(id) {
-            return Ok(());
-        }
-        let attempt = Attempt::new(operation, id.to_string());
-        Err(Error::NotFound(attempt).into())
-    }
-
-    fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
-        let mut datasets = self.listing.datasets.iter();
-        datasets.find(|dataset| dataset.name == *name)
-    }
-
-    fn snapshots_of(&self, dataset: &DatasetName) -> impl Iterator<Item = &str> {
-        let records = self.snapshots.get(dataset.as_str());
-        records.into_iter().flatten().map(|(name, _)| name.as_str())
-    }
-
-    fn record(&self, id: InstanceRef) -> InstanceRecord {
-        let kept = self.kept.instances.get(&id.volume_name());
-        let definition = kept.map_or_else(undefined, |kept| kept.definition.clone());
-        let mut expanded_devices = definition.devices.clone();
-        // Whatever else it is told: an instance here is its dataset.
-        expanded_devices.retain(|_, device| device.get("path").is_none_or(|path| path != "/"));
-        expanded_devices.insert("root".to_owned(), root_disk(self.layout));
-        let dataset = self.datasets.get(&id).map(|dataset| dataset.name.as_str());
-        let taken = dataset.and_then(|dataset| self.snapshots.get(dataset));
-        let taken = taken.into_iter().flatten().map(|(name, creation)| {
-            let kept = kept.and_then(|kept| kept.snapshots.get(name));
-            let of_it = |kept: &KeptSnapshot| kept.definition.clone();
-            SnapshotRecord {
-                name: name.clone(),
-                definition: kept.map_or_else(|| definition.clone(), of_it),
-                created: Timestamp::from_second(*creation).ok(),
-                expires: kept.and_then(|kept| kept.expires),
-            }
-        });
-        InstanceRecord {
-            kind: InstanceKind::Container,
-            state: InstanceState::Stopped,
-            expanded_config: definition.config.clone(),
-            expanded_devices,
-            snapshots: taken.collect(),
-            definition,
-            id,
-        }
-    }
-}
-
-/// What is kept of instances beside their files.
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    version: u32,
-    /// By the last component of their dataset.
-    instances: BTreeMap<String, KeptInstance>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptInstance {
-    definition: Definition,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    snapshots: BTreeMap<String, KeptSnapshot>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptSnapshot {
-    definition: Definition,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    expires: Option<Timestamp>,
-}
-
-impl Default for Kept {
-    fn default() -> Self {
-        Self {
-            version: Self::VERSION,
-            instances: BTreeMap::new(),
-        }
-    }
-}
-
-impl Default for KeptInstance {
-    fn default() -> Self {
-        Self {
-            definition: undefined(),
-            snapshots: BTreeMap::new(),
-        }
-    }
-}
-
-impl Kept {
-    const VERSION: u32 = 1;
-
-    fn from_properties(containers: &Dataset) -> Result<Self, Error> {
-        let broken = |why: String| Error::Unexpected {
-            attempt: Attempt::new(
-                "read what is kept of instances on",
-                containers.name.as_str(),
-            ),
-            detail: why,
-        };
-        let text = pieces::join(property::INSTANCES, &containers.local);
-        let Some(text) = text.map_err(|why| broken(why.to_owned()))? else {
-            return Ok(Self::default());
-        };
-        let kept: Self = serde_json::from_str(&text).map_err(|error| broken(error.to_string()))?;
-        if kept.version != Self::VERSION {
-            let (found, known) = (kept.version, Self::VERSION);
-            let why = format!("it has version {found}, this program knows version {known}");
-            return Err(broken(why));
-        }
-        Ok(kept)
-    }
-
-    /// Nothing at all if there is nothing but what every instance has.
-    fn to_properties(&self) -> UserProperties {
-        let default = undefined();
-        let says = |kept: &&KeptInstance| kept.definition != default || !kept.snapshots.is_empty();
-        if !self.instances.values().any(|kept| says(&kept)) {
-            return UserProperties::new();
-        }
-        // Serialising strings, numbers and maps with string keys cannot fail.
-        let text = serde_json::to_string(self).unwrap_or_default();
-        pieces::cut(property::INSTANCES, &text)
-    }
-}
-
 /// Why a call was not carried out.
 enum Trouble {
     Pool(Error),
@@ -568,20 +373,6 @@ impl From<Error> for Trouble {
     fn from(error: Error) -> Self {
         Self::Pool(error)
     }
-}
-
-/// What an instance is that nobody has set anything for.
-fn undefined() -> Definition {
-    Definition {
-        profiles: vec![DEFAULT_PROFILE.to_owned()],
-        ..Definition::default()
-    }
-}
-
-fn root_disk(layout: &PoolLayout) -> Device {
-    let settings = [("type", "disk"), ("path", "/"), ("pool", &layout.lxd_pool)];
-    let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    Device::from(settings)
 }
 
 fn properties(wanted: &[(&str, &str)]) -> Result<Properties, Error> {

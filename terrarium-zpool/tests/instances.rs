@@ -68,7 +68,7 @@ use support::{Scratch, options};
 use terrarium_core::plan::Level;
 use terrarium_core::{
     Begun, Definition, Destination, Folders, Host, InstanceRef, Instances, PoolFile,
-    RestoreRequest, Silent, Stop, property,
+    RestoreRequest, Silent, Stop, property, with_causes,
 };
 use terrarium_zfs::{DatasetName, Properties, UserProperties};
 use terrarium_zpool::Engine;
@@ -275,6 +275,32 @@ async fn nothing_is_left_on_the_pool_of_what_is_not_kept_any_more() {
             .await
             .expect("set");
         assert_eq!(kept(), properties, "{length}");
+    }
+}
+
+/// Whoever wrote it knows more.
+#[tokio::test]
+async fn what_is_kept_by_another_version_is_an_error_and_stays_as_it_is() {
+    let scratch = Scratch::new();
+    container(&scratch.engine, "web");
+    let instances = pool_file(&scratch.engine);
+    let containers = "tank/containers";
+    for kept in [r#"1:{"version":2,"instances":{}}"#, "1:{", "2:{}", "{}"] {
+        let property = (property::INSTANCES.to_owned(), Some(kept.to_owned()));
+        let set = scratch
+            .engine
+            .set_user_properties(containers, &BTreeMap::from([property]));
+        set.expect("set");
+        let error = instances.list().await.expect_err(kept);
+        let why = with_causes(&error);
+        assert!(
+            why.contains("what is kept of instances on tank/containers"),
+            "{why}"
+        );
+        let note = BTreeMap::from([("user.note".to_owned(), Some("x".to_owned()))]);
+        assert!(instances.set_config(&id("web"), &note).await.is_err());
+        let listing = scratch.engine.list(&named(containers), &[]).unwrap();
+        assert_eq!(listing.datasets[0].local[property::INSTANCES], kept);
     }
 }
 
