@@ -5,6 +5,7 @@
 
 mod as_new;
 mod core_conformance;
+mod embedded_engine;
 mod guest;
 mod ill_pools;
 mod killed;
