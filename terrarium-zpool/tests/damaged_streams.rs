@@ -265,7 +265,9 @@ fn a_stream_with_bytes_of_something_else_is_refused() {
         let mut target = Target::new(chain);
         let bytes = target.stream.bytes();
         for _ in 0..4 {
-            let at = 1 + random.below(bytes.len() - 1);
+            // Not in the last record: if zeros take the place of that one's own checksum, ZFS does not
+            // look at it, and all before it is sound.
+            let at = 1 + random.below(bytes.len() - BeginRecord::SIZE);
             let (from, length) = (random.below(other.len() - 5000), 1 + random.below(5000));
             let (front, back) = bytes.split_at(at);
             let foreign = &other[from..from + length];
