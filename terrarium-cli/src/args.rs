@@ -1,8 +1,9 @@
 //! Flags, and what they are allowed to be.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
@@ -70,6 +71,27 @@ Examples:
   terrariumctl stream info web.zfs
   zfs send -R tank/web@today | terrariumctl stream info -
   terrariumctl stream info web.zfs --json | jq '.streams[].guid'";
+
+const STREAM_LS_EXAMPLES: &str = "\
+Give a full stream, or all streams of a chain in the order in which they were sent: what is shown is the last snapshot.
+They are received into a pool that nobody else sees, with room for the streams and a quarter, and 256 MiB.
+
+Examples:
+  terrariumctl stream ls web-full.zfs
+  terrariumctl stream ls web-full.zfs web-mon.zfs web-tue.zfs --path etc
+  zstd -dc web.zfs.zst | terrariumctl stream ls -";
+
+const STREAM_CAT_EXAMPLES: &str = "\
+Examples:
+  terrariumctl stream cat web-full.zfs web-mon.zfs --path etc/hosts
+  terrariumctl stream cat web-full.zfs --path var/lib/db.sqlite > db.sqlite";
+
+const STREAM_EXTRACT_EXAMPLES: &str = "\
+Owners are kept if root extracts, as tar does it; devices are made by root only, and otherwise named.
+
+Examples:
+  terrariumctl stream extract web-full.zfs web-mon.zfs --into restored
+  terrariumctl stream extract web-full.zfs --path etc --into restored";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -140,18 +162,86 @@ impl Backup {
     }
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum Stream {
     /// Say what a send stream is, and whether it is whole and sound
     #[command(after_help = STREAM_INFO_EXAMPLES)]
     Info(StreamInfoArgs),
+    #[command(flatten)]
+    Look(Look),
 }
 
-#[derive(Debug, Args)]
+/// What looks at the files in streams.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Look {
+    /// List the files in it
+    #[command(after_help = STREAM_LS_EXAMPLES)]
+    Ls(LsArgs),
+    /// Write a file in it to standard output
+    #[command(after_help = STREAM_CAT_EXAMPLES)]
+    Cat(CatArgs),
+    /// Extract files from it into a directory
+    #[command(after_help = STREAM_EXTRACT_EXAMPLES)]
+    Extract(ExtractArgs),
+}
+
+impl Look {
+    /// The streams that it looks into.
+    pub(crate) fn chain(&self) -> &ChainArgs {
+        match self {
+            Look::Ls(args) => &args.chain,
+            Look::Cat(args) => &args.chain,
+            Look::Extract(args) => &args.chain,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Args)]
 pub(crate) struct StreamInfoArgs {
     /// The stream; `-` is standard input
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+/// A chain of streams, and where it is received.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ChainArgs {
+    /// The streams of the chain, the full one first; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The folder with room for the streams' content [default: the system's for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct LsArgs {
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+    /// Only what is at and below this path
+    #[arg(long, value_name = "PATH", value_parser = path_within())]
+    pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CatArgs {
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+    /// The file, from the root of the file system
+    #[arg(long, value_name = "PATH", value_parser = path_within())]
+    pub(crate) path: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExtractArgs {
+    #[command(flatten)]
+    pub(crate) chain: ChainArgs,
+    /// The directory, which is made, or is empty
+    #[arg(long, value_name = "DIR")]
+    pub(crate) into: PathBuf,
+    /// Only what is at and below this path
+    #[arg(long, value_name = "PATH", value_parser = path_within())]
+    pub(crate) path: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -316,6 +406,23 @@ fn parse_expiry(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     }
 }
 
+/// A path in a file system that is not mounted anywhere: from its root, with or without a slash in front.
+fn path_within() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|text| parse_path_within(Path::new(&text)))
+}
+
+fn parse_path_within(given: &Path) -> Result<PathBuf, String> {
+    let mut path = PathBuf::new();
+    for part in given.components() {
+        match part {
+            Component::RootDir | Component::CurDir => {}
+            Component::Normal(name) => path.push(name),
+            _ => return Err("it must not lead upwards".to_owned()),
+        }
+    }
+    Ok(path)
+}
+
 fn parse_timeout(text: &str) -> Result<Duration, String> {
     let span = parse_span(text).map_err(|_| "expected a time such as 30s, 5m or 1h".to_owned())?;
     match Duration::try_from(span) {
@@ -377,6 +484,15 @@ mod tests {
         ] {
             assert!(expires(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_path_within_a_file_system_begins_at_its_root() {
+        let path = |text| parse_path_within(Path::new(text)).map(|path| path.display().to_string());
+        assert_eq!(path("/etc//hosts/"), Ok("etc/hosts".to_owned()));
+        assert_eq!(path("./a b"), Ok("a b".to_owned()));
+        assert_eq!(path("/"), Ok(String::new()));
+        assert!(path("a/../b").is_err());
     }
 
     #[test]

@@ -64,16 +64,23 @@ impl Console {
     /// # Errors
     /// [`Failure`] if it cannot be written. A reader that has gone away is no failure: it has read enough.
     pub(crate) fn answer(&self, text: &str) -> Result<(), Failure> {
+        self.answer_bytes(escape_controls(text).as_bytes())
+            .map(drop)
+    }
+
+    /// Writes bytes to standard output as they are, and says whether anybody still reads.
+    ///
+    /// # Errors
+    /// As [`Console::answer`].
+    pub(crate) fn answer_bytes(&self, bytes: &[u8]) -> Result<bool, Failure> {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = out
-            .write_all(escape_controls(text).as_bytes())
-            .and_then(|()| out.flush());
-        match written {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
+        match out.write_all(bytes).and_then(|()| out.flush()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::new(
                 Exit::Failed,
                 format!("cannot write to standard output: {error}"),
             )),
-            _ => Ok(()),
         }
     }
 

@@ -10,6 +10,7 @@ use jiff::Zoned;
 use lxd_client::Client;
 use terrarium_core::{Error, Folders, Host, InstancesError};
 use terrarium_zfs::ZfsCore;
+use tokio::runtime::Runtime;
 
 use crate::args::{Cli, Stream, Topic};
 use crate::command::{self, Context};
@@ -35,16 +36,22 @@ pub(crate) fn run() -> ExitCode {
 fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
     let command = match &cli.topic {
         Topic::Backup(command) => command,
+        Topic::Stream(_) if cli.pool_file.is_some() => {
+            let why = "--pool-file is for backup commands; streams are looked into without a pool";
+            return Err(Failure::new(Exit::Usage, why));
+        }
         Topic::Stream(Stream::Info(args)) => {
             site::refuse_pool_file(cli.pool_file.as_deref())?;
             return command::stream_info(args, console, &Zoned::now());
         }
+        Topic::Stream(Stream::Look(command)) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(command::stream_look(command, console, Zoned::now()));
+            runtime.shutdown_background();
+            return outcome;
+        }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime =
-        runtime.map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(async {
         let context = Context {
             console: Arc::clone(console),
@@ -74,6 +81,13 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
     // A thread may still wait for an answer that nobody wants any more.
     runtime.shutdown_background();
     outcome
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot start: {error}")))
 }
 
 async fn connect() -> Result<Host<ZfsCore, Client>, Failure> {

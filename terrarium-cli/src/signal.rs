@@ -51,7 +51,8 @@ impl Interrupt {
         self.0.wake.notify_waiters();
     }
 
-    async fn wait(&self) {
+    /// Until a signal comes.
+    pub(crate) async fn wait(&self) {
         let woken = self.0.wake.notified();
         if !self.is_raised() {
             woken.await;

@@ -41,6 +41,9 @@ fn help_and_version_go_to_standard_output() {
         &["backup", "undo", "--help"],
         &["stream", "--help"],
         &["stream", "info", "--help"],
+        &["stream", "ls", "--help"],
+        &["stream", "cat", "--help"],
+        &["stream", "extract", "--help"],
     ] {
         let (code, out, err) = run(arguments);
         assert_eq!((code, err.as_str()), (0, ""), "{arguments:?}");

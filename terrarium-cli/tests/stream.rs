@@ -231,6 +231,8 @@ fn a_file_that_is_not_there_is_3() {
     }
     let (code, _, _) = run(&["stream", "info"]);
     assert_eq!(code, 2);
+    let (code, _, err) = run(&["--pool-file", "p", "stream", "info", "clone.zfs"]);
+    assert_eq!(code, 2, "{err}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod list;
 mod restore;
 mod snapshot;
 mod stream_info;
+mod stream_look;
 #[cfg(test)]
 mod tests;
 mod undo;
@@ -22,6 +23,7 @@ use crate::site::Site;
 
 pub(crate) use change::Doing;
 pub(crate) use stream_info::stream_info;
+pub(crate) use stream_look::stream_look;
 
 /// What a command works with besides its host.
 pub(crate) struct Context {

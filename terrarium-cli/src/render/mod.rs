@@ -5,6 +5,7 @@ pub(crate) mod points;
 pub(crate) mod report;
 pub(crate) mod stream;
 mod table;
+pub(crate) mod tree;
 mod units;
 
 use std::fmt::Write;
