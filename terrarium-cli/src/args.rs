@@ -74,6 +74,7 @@ Examples:
 
 const STREAM_LS_EXAMPLES: &str = "\
 Give a full stream, or all streams of a chain in the order in which they were sent: what is shown is the last snapshot.
+Of a package (zfs send -R, -I, -p) it is the snapshot that was sent, without what is below it.
 They are received into a pool that nobody else sees, with room for the streams and a quarter, and 256 MiB.
 
 Examples:

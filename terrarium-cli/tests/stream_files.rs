@@ -232,9 +232,26 @@ fn a_chain_that_does_not_fit_is_3_and_names_the_file() {
         let expected = format!("error: {wrong} does not fit: ");
         assert!(err.starts_with(&expected), "{files:?}: {err}");
     }
-    let (code, _, err) = run(&["ls", "package-recursive.zfs"]);
-    assert_eq!(code, 3);
-    assert!(err.contains("help: send the snapshots one by one"), "{err}");
+}
+
+#[test]
+fn of_a_package_it_is_the_snapshot_that_was_sent() {
+    let (code, out, err) = run(&["ls", "package-recursive.zfs"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(
+        err,
+        "note: not looked into: capture/family/child@s and 1 more\n"
+    );
+    assert!(out.lines().count() > 2, "{out}");
+    let (code, out, err) = run(&["ls", "package-properties.zfs", "--json"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let answer: Value = serde_json::from_str(&out).expect("JSON");
+    let name = answer["snapshot"].as_str().expect("a name");
+    assert!(name.starts_with("capture/"), "{name}");
+    // It starts from a snapshot that is in the other one, but was not asked for there.
+    let line = ["ls", "package-recursive.zfs", "package-intermediate.zfs"];
+    let (code, _, err) = run(&line);
+    assert_eq!(code, 0, "{err}");
 }
 
 #[test]

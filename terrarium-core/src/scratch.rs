@@ -16,10 +16,10 @@ use terrarium_zfs::stream::{BeginRecord, Inspector};
 use terrarium_zfs::{DatasetName, Guid, ReceiveOptions, SnapshotName};
 use terrarium_zpool::{Engine, MIN_POOL_SIZE};
 
+pub use chain::Chain;
 pub use error::ScratchError;
 pub use source::Source;
 
-use chain::Place;
 use source::Opened;
 
 /// How a scratch pool is made.
@@ -60,9 +60,7 @@ pub struct Point {
 }
 
 impl Scratch {
-    /// Receives a chain: a full stream, then each incremental one after the one that it starts from. The
-    /// stream of a clone comes after the one of its origin. Every stream but the last must lead to the
-    /// last, and none may be missing; that is looked at before any work is done.
+    /// Receives streams that make a [`Chain`]; whether they do is looked at before any work is done.
     ///
     /// `watch` is told the sum of the bytes that were read, again and again; if it breaks, so does this.
     ///
@@ -76,21 +74,22 @@ impl Scratch {
         options: &ScratchOptions,
         watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
     ) -> Result<Self, ScratchError> {
-        let opened: Vec<Opened<'_>> = sources
-            .into_iter()
-            .map(Source::open)
-            .collect::<Result<_, _>>()?;
-        let places = chain::places(&opened)?;
-        let bytes = opened.iter().map(|opened| opened.size).sum();
+        Chain::new(sources)?.receive(options, watch)
+    }
+
+    fn of_chain(
+        chain: Chain<'_>,
+        options: &ScratchOptions,
+        watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+    ) -> Result<Self, ScratchError> {
         go_on(watch, 0)?;
-        let engine = create_pool(options, bytes)?;
         let mut scratch = Self {
-            engine,
-            points: Vec::with_capacity(places.len()),
+            engine: create_pool(options, chain.bytes())?,
+            points: Vec::with_capacity(chain.streams.len()),
         };
         let mut before = 0;
-        for (stream, place) in opened.into_iter().zip(places) {
-            before += scratch.add(stream, place, &|bytes| watch(before + bytes))?;
+        for stream in chain.streams {
+            before += scratch.add(stream, &|bytes| watch(before + bytes))?;
         }
         Ok(scratch)
     }
@@ -122,13 +121,18 @@ impl Scratch {
     fn add(
         &mut self,
         stream: Opened<'_>,
-        place: Place,
         watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
     ) -> Result<u64, ScratchError> {
         let name = stream.name.clone();
         let begin = stream.begin.clone();
-        let snapshot = snapshot_name(place.dataset, self.points.len())?;
-        let origin = place.origin.map(|origin| &self.points[origin]);
+        let source = begin.from_guid().and_then(|guid| self.point(guid));
+        let number = self.points.len();
+        let (snapshot, origin) = match source {
+            Some(source) if !begin.is_clone() => {
+                (snapshot_name(source.snapshot.dataset_str(), number)?, None)
+            }
+            origin => (snapshot_name(&format!("{POOL}/{number}"), number)?, origin),
+        };
         let how = ReceiveOptions {
             origin: origin.map(|origin| origin.snapshot.clone()),
             ..ReceiveOptions::default()
@@ -215,9 +219,9 @@ const PIECE: usize = 256 << 10;
 /// The name of a scratch pool.
 const POOL: &str = "scratch";
 
-fn snapshot_name(dataset: usize, stream: usize) -> Result<SnapshotName, ScratchError> {
-    let dataset = DatasetName::new(&format!("{POOL}/{dataset}"));
-    let name = dataset.and_then(|dataset| dataset.snapshot(&stream.to_string()));
+fn snapshot_name(dataset: &str, number: usize) -> Result<SnapshotName, ScratchError> {
+    let dataset = DatasetName::new(dataset);
+    let name = dataset.and_then(|dataset| dataset.snapshot(&number.to_string()));
     name.map_err(|error| ScratchError::Pool(error.into()))
 }
 

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use terrarium_core::scratch::{Scratch, ScratchError, ScratchOptions, Source};
+use terrarium_core::scratch::{Chain, Scratch, ScratchError, ScratchOptions, Source};
 use terrarium_zfs::ErrorKind;
 use terrarium_zfs::stream::StreamError;
 use terrarium_zpool::{Content, Engine, OpenError};
@@ -257,6 +257,45 @@ fn a_stream_of_unknown_size_is_put_aside_first() {
         Source::file(room.0.path(), room.0.path()).is_err(),
         "a folder"
     );
+}
+
+/// In files, that is: whatever can be read but once is refused.
+#[test]
+fn a_package_is_unpacked_and_only_what_leads_to_its_snapshot_is_received() {
+    let room = Room::new();
+    let file = |name: &str| Source::file(&path(name), room.0.path()).expect("a file");
+    let chain = Chain::new(vec![file("package-recursive")]).expect("a chain");
+    assert_eq!(chain.last().to_name(), "capture/family@t");
+    let left_out: Vec<_> = chain
+        .left_out()
+        .iter()
+        .map(|begin| begin.to_name())
+        .collect();
+    assert_eq!(
+        left_out,
+        ["capture/family/child@s", "capture/family/child@t"]
+    );
+    let scratch = chain
+        .receive(&room.options(), &|_| ControlFlow::Continue(()))
+        .expect("received");
+    let received: Vec<_> = scratch
+        .points()
+        .iter()
+        .map(|point| point.begin.to_name())
+        .collect();
+    assert_eq!(received, ["capture/family@s", "capture/family@t"]);
+
+    let mut damaged = bytes("package-recursive");
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    let spooled = Source::spooled("damaged", &damaged[..], room.0.path()).expect("spooled");
+    match Chain::new(vec![spooled]) {
+        Err(ScratchError::Damaged { source, .. }) => {
+            assert!(source.offset() > middle as u64, "{source}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(room.is_empty());
 }
 
 /// Fails in the middle.

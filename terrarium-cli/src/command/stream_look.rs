@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Zoned;
-use terrarium_core::scratch::{Scratch, ScratchError, ScratchOptions, Source};
+use terrarium_core::scratch::{Chain, Scratch, ScratchError, ScratchOptions, Source};
 use terrarium_zfs::ErrorKind;
-use terrarium_zfs::stream::{Contents, StreamError};
+use terrarium_zfs::stream::{BeginRecord, Contents, StreamError};
 use terrarium_zfs::tree::{Entry, Kind};
 use terrarium_zpool::{Content, ExtractError, Owners};
 
@@ -100,16 +100,23 @@ impl Looking {
         }
         let sources = args.files.iter().map(|file| open(file, &options.folder));
         let sources = sources.collect::<Result<Vec<_>, _>>()?;
-        let scratch = Scratch::receive(sources, &options, &|_| match self.interrupt.is_raised() {
+        let chain = Chain::new(sources)?;
+        let name = chain.last().to_name();
+        refuse_what_has_no_files(chain.last(), &name)?;
+        let left_out = chain.left_out();
+        if let Some(first) = left_out.first() {
+            let more = match left_out.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            let first = render::one_line(&first.to_name());
+            self.console
+                .tell(&format!("note: not looked into: {first}{more}"));
+        }
+        let scratch = chain.receive(&options, &|_| match self.interrupt.is_raised() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         })?;
-        let begin = &scratch.last().begin;
-        let name = begin.to_name();
-        if begin.contents() != Contents::FileSystem {
-            let why = format!("{name} is no file system: there are no files in it");
-            return Err(Failure::new(Exit::Refused, why));
-        }
         Ok(Received { scratch, name })
     }
 
@@ -259,17 +266,20 @@ impl Received {
 
     fn failed(&self, error: &terrarium_zfs::Error) -> Failure {
         let name = &self.name;
-        match error.kind() {
-            ErrorKind::KeyUnavailable => {
-                let why = format!("{name} is encrypted: without its key its files cannot be read");
-                Failure::new(Exit::Refused, why)
-            }
-            _ => Failure::new(
-                Exit::Failed,
-                format!("cannot read the files of {name}: {error}"),
-            ),
-        }
+        let why = format!("cannot read the files of {name}: {error}");
+        Failure::new(Exit::Failed, why)
     }
+}
+
+fn refuse_what_has_no_files(begin: &BeginRecord, name: &str) -> Result<(), Failure> {
+    let why = if begin.contents() != Contents::FileSystem {
+        "is no file system: there are no files in it"
+    } else if begin.is_raw() {
+        "is encrypted: without its key its files cannot be read"
+    } else {
+        return Ok(());
+    };
+    Err(Failure::new(Exit::Refused, format!("{name} {why}")))
 }
 
 fn open(file: &Path, folder: &Path) -> Result<Source<'static>, Failure> {

@@ -34,7 +34,7 @@ pub enum ScratchError {
         #[source]
         source: StreamError,
     },
-    /// A package of streams (`zfs send -R`, `-I` or `-p`).
+    /// A package of streams (`zfs send -R`, `-I` or `-p`) that is in no file.
     #[error("{stream}: that is a package of streams, not the stream of one snapshot")]
     Package {
         /// The stream.
@@ -46,15 +46,15 @@ pub enum ScratchError {
         /// The stream.
         stream: String,
     },
-    /// An incremental stream without the one that it starts from right before it.
-    #[error("{stream} does not fit: it starts from the snapshot with guid {from}, {why}")]
+    /// An incremental stream, and none before it makes what it starts from.
+    #[error(
+        "{stream} does not fit: it starts from the snapshot with guid {from}, which no stream before it makes"
+    )]
     NoSource {
         /// The stream.
         stream: String,
         /// The guid of the snapshot that it starts from.
         from: Guid,
-        /// Which is not there, or not the newest.
-        why: &'static str,
     },
     /// A stream that does not lead to the last one.
     #[error("{stream} does not fit: {last} does not build on it")]
@@ -128,7 +128,7 @@ impl ScratchError {
             ScratchError::NoSource { .. } => {
                 "give all streams of the chain, the full one first, in the order in which they were sent"
             }
-            ScratchError::Package { .. } => "send the snapshots one by one, without -R, -I and -p",
+            ScratchError::Package { .. } => "put it into a file first",
             ScratchError::Folder { .. } => "name another folder for the scratch pool",
             ScratchError::Pool(error) if self.is_disk_full(error) => {
                 "name a folder with more room for the scratch pool"
