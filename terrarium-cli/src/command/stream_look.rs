@@ -220,12 +220,13 @@ impl Looking {
             ExtractError::Engine(error) => received.failed(&error),
             error => Failure::new(Exit::Failed, error.to_string()),
         })?;
-        let failure = extracted.is_damaged().then(|| {
-            Failure::new(
-                Exit::Failed,
-                "not everything can be read: files are damaged",
-            )
-        });
+        let why = match extracted.is_damaged() {
+            true => "not everything can be read: files are damaged",
+            false => "not everything could be extracted",
+        };
+        let failure = extracted
+            .is_incomplete()
+            .then(|| Failure::new(Exit::Failed, why));
         if self.console.json {
             let begin = &received.scratch.last().begin;
             let shown = render::tree::extracted_json(&extracted, begin, failure.as_ref());

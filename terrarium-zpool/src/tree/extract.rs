@@ -81,6 +81,8 @@ pub struct Extracted {
     pub left_out: Vec<LeftOut>,
     /// How many there are in all.
     pub left_out_in_all: u64,
+    /// How many of them only root could have extracted.
+    pub for_root_only: u64,
 }
 
 impl Extracted {
@@ -89,6 +91,17 @@ impl Extracted {
         self.left_out
             .iter()
             .any(|left_out| left_out.part == Part::Content)
+    }
+
+    /// Whether anything is missing that whoever extracts could have had: what is damaged, or was refused by
+    /// the file system here.
+    pub fn is_incomplete(&self) -> bool {
+        self.left_out_in_all > self.for_root_only
+    }
+
+    fn leave_to_root(&mut self, path: &Path, part: Part, reason: impl ToString) {
+        self.for_root_only += 1;
+        self.leave_out(path, part, reason);
     }
 
     fn leave_out(&mut self, path: &Path, part: Part, reason: impl ToString) {
@@ -290,7 +303,7 @@ impl Extraction<'_> {
                 match make_node(directory, name, entry) {
                     Err(rustix::io::Errno::PERM) if entry.kind.is_device() => {
                         let reason = "only root may create devices";
-                        self.done.leave_out(&entry.path, Part::Entry, reason);
+                        self.done.leave_to_root(&entry.path, Part::Entry, reason);
                         return Ok(Ok(()));
                     }
                     made => made.map_err(Into::into),
@@ -411,7 +424,13 @@ fn dress(
         let set = rustix::fs::lsetxattr(&path, &attribute[..], value, XattrFlags::empty());
         if let Err(error) = set {
             let part = Part::Attribute(attribute.clone());
-            done.leave_out(&entry.path, part, io::Error::from(error));
+            let reason = io::Error::from(error);
+            match owners {
+                Owners::Mine if error == rustix::io::Errno::PERM => {
+                    done.leave_to_root(&entry.path, part, reason);
+                }
+                _ => done.leave_out(&entry.path, part, reason),
+            }
         }
     }
     if entry.kind != Kind::Symlink {
