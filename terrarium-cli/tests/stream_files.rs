@@ -262,6 +262,9 @@ fn what_has_no_files_to_be_read_is_3() {
     let (code, _, err) = run(&["ls", "volume-one.zfs"]);
     assert_eq!(code, 3);
     assert!(err.contains("is no file system"), "{err}");
+    let (code, _, err) = run(&["ls", "redacted.zfs"]);
+    assert_eq!(code, 3);
+    assert!(err.contains("is redacted"), "{err}");
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub use begin::{BeginError, BeginRecord, Contents};
 pub use error::StreamError;
 pub use features::Features;
 pub use fields::ByteOrder;
+pub(crate) use fletcher::Fletcher4;
 pub use inspect::{Count, InspectError, Inspector, Package, ResumePoint, StreamSummary};
 pub use parser::{Event, Parser};
 pub use record::{Body, Record, RecordKind};

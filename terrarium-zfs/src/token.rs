@@ -11,6 +11,7 @@ use std::str::FromStr;
 use crate::ids::Guid;
 use crate::nvlist::{NvList, Value};
 use crate::send::SendFlags;
+use crate::stream::{ByteOrder, Fletcher4};
 
 /// A decoded resume token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -165,13 +166,12 @@ fn hex_bytes(text: &str) -> Option<Vec<u8>> {
     pairs.iter().map(byte).collect()
 }
 
-/// The first word of fletcher4: the sum of the 32-bit words. The bytes after the last whole word do
-/// not count.
+/// The first word of fletcher4. The bytes after the last whole word do not count.
 fn fletcher4_first(bytes: &[u8]) -> u64 {
-    let (words, _) = bytes.as_chunks::<4>();
-    words.iter().fold(0u64, |sum, word| {
-        sum.wrapping_add(u32::from_ne_bytes(*word).into())
-    })
+    let mut checksum = Fletcher4::default();
+    checksum.update(bytes, ByteOrder::OF_THIS_MACHINE);
+    let [first, ..] = checksum.sums();
+    first
 }
 
 #[cfg(test)]

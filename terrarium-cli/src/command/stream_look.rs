@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Zoned;
 use terrarium_core::scratch::{Chain, Scratch, ScratchError, ScratchOptions, Source};
 use terrarium_zfs::ErrorKind;
-use terrarium_zfs::stream::{BeginRecord, Contents, StreamError};
+use terrarium_zfs::stream::{BeginRecord, Contents, Features, StreamError};
 use terrarium_zfs::tree::{Entry, Kind};
 use terrarium_zpool::{Content, ExtractError, Owners};
 
@@ -277,6 +277,8 @@ fn refuse_what_has_no_files(begin: &BeginRecord, name: &str) -> Result<(), Failu
         "is no file system: there are no files in it"
     } else if begin.is_raw() {
         "is encrypted: without its key its files cannot be read"
+    } else if begin.features().contains(Features::REDACTED) {
+        "is redacted: with parts of it left out its files cannot be read"
     } else {
         return Ok(());
     };

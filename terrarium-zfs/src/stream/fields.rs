@@ -9,6 +9,15 @@ pub enum ByteOrder {
     Big,
 }
 
+impl ByteOrder {
+    /// What this machine writes.
+    pub const OF_THIS_MACHINE: Self = if cfg!(target_endian = "little") {
+        Self::Little
+    } else {
+        Self::Big
+    };
+}
+
 /// The size of a record (`dmu_replay_record_t`), without its payload.
 pub(super) const RECORD_SIZE: usize = 312;
 

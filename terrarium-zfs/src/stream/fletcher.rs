@@ -7,14 +7,14 @@ use crate::stream::fields::ByteOrder;
 /// The words are read in the byte order of whoever wrote them. Bytes may be given in pieces of any
 /// size; those of an unfinished word do not count until the word is whole.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Fletcher4 {
+pub(crate) struct Fletcher4 {
     sums: [u64; 4],
     begun: [u8; 4],
     begun_length: usize,
 }
 
 impl Fletcher4 {
-    pub(super) fn update(&mut self, mut bytes: &[u8], order: ByteOrder) {
+    pub(crate) fn update(&mut self, mut bytes: &[u8], order: ByteOrder) {
         if self.begun_length > 0 {
             let missing = (4 - self.begun_length).min(bytes.len());
             let (head, rest) = bytes.split_at(missing);
@@ -34,7 +34,7 @@ impl Fletcher4 {
     }
 
     /// The four sums, as they stand in a record.
-    pub(super) fn sums(&self) -> [u64; 4] {
+    pub(crate) fn sums(&self) -> [u64; 4] {
         self.sums
     }
 }
