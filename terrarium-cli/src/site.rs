@@ -152,20 +152,6 @@ fn not_opened(error: &OpenError) -> Failure {
     }
 }
 
-/// Refuses the option where a command works on no pool, rather than to pass it over.
-///
-/// # Errors
-/// [`Exit::Usage`].
-pub(crate) fn refuse_pool_file(option: Option<&Path>) -> Result<(), Failure> {
-    match option {
-        Some(_) => Err(Failure::new(
-            Exit::Usage,
-            "--pool-file is for the backup commands; this one works on no pool",
-        )),
-        None => Ok(()),
-    }
-}
-
 /// Where our own files are, unless the environment says otherwise.
 pub(crate) fn folders(usual: Folders) -> Folders {
     Folders {

@@ -396,7 +396,7 @@ fn the_option_is_refused_where_there_is_no_pool_to_work_on() {
     let said = scene.run(&["stream", "info", "/nonexistent/stream"]);
     assert_eq!((said.code, said.out.as_str()), (2, ""));
     assert!(
-        said.err.contains("--pool-file is for the backup commands"),
+        said.err.contains("--pool-file is for backup commands"),
         "{said:?}"
     );
     let mut command = terrariumctl();
