@@ -36,11 +36,14 @@ pub(crate) fn run() -> ExitCode {
 fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
     let command = match &cli.topic {
         Topic::Backup(command) => command,
+        Topic::Stream(_) if cli.pool_file.is_some() => {
+            let why = "--pool-file is for backup commands; streams are looked into without a pool";
+            return Err(Failure::new(Exit::Usage, why));
+        }
         Topic::Stream(Stream::Info(args)) => {
             return command::stream_info(args, console, &Zoned::now());
         }
         Topic::Stream(Stream::Look(command)) => {
-            site::refuse_pool_file(cli.pool_file.as_deref())?;
             let runtime = runtime()?;
             let outcome = runtime.block_on(command::stream_look(command, console, Zoned::now()));
             runtime.shutdown_background();

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
 use crate::error::{Attempt, Error, zfs_errno};
@@ -73,7 +73,9 @@ impl ZfsCore {
         options: &ReceiveOptions,
         input: impl AsFd,
     ) -> Result<Received, Error> {
-        let begin = read_begin(snapshot, input.as_fd())?;
+        let first = input.as_fd().try_clone_to_owned().map(File::from);
+        let first = first.map_err(|error| Error::io(OPERATION, snapshot.as_str(), &error))?;
+        let begin = read_begin(snapshot, first)?;
         let properties = properties_to_nvlist(&options.properties)?;
         let name = snapshot.c();
         let origin = options.origin.as_ref().map(CName::c);
@@ -129,16 +131,12 @@ const NO_CLEANUP: i32 = -1;
 ///
 /// # Errors
 /// [`Error::BadStream`] if it is no stream of one snapshot, [`Error::Io`].
-pub fn read_begin(snapshot: &SnapshotName, input: BorrowedFd<'_>) -> Result<BeginRecord, Error> {
+pub fn read_begin(snapshot: &SnapshotName, mut input: impl Read) -> Result<BeginRecord, Error> {
     let io_error = |error: &io::Error| Error::io(OPERATION, snapshot.as_str(), error);
     let bad = |reason| {
         let attempt = Attempt::new(OPERATION, snapshot.as_str());
         Error::BadStream { attempt, reason }
     };
-    let mut input = input
-        .try_clone_to_owned()
-        .map(File::from)
-        .map_err(|error| io_error(&error))?;
     let mut raw = [0; BeginRecord::SIZE];
     match input.read_exact(&mut raw) {
         Ok(()) => {}

@@ -15,6 +15,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* What the client must know of. It grows with every change that an older one would not understand. */
+#define	PROTOCOL	2
+
 /* Many names; content goes through descriptors. */
 #define	MAX_MESSAGE	(80U << 20)
 
@@ -60,6 +63,7 @@ static const struct {
 	{ "walk", tree_walk },
 	{ "write", tree_write },
 	{ "send", stream_send },
+	{ "read-begin", stream_begin },
 	{ "receive", stream_receive },
 };
 
@@ -272,7 +276,7 @@ greet(void)
 
 	fnvlist_add_uint64(hello, "id", 0);
 	fnvlist_add_uint64(hello, "errno", error);
-	fnvlist_add_uint64(hello, "protocol", 1);
+	fnvlist_add_uint64(hello, "protocol", PROTOCOL);
 	fnvlist_add_string(hello, "why", why);
 	answer(hello);
 	nvlist_free(hello);

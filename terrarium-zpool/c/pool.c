@@ -14,6 +14,24 @@ static char pool[ZFS_MAX_DATASET_NAME_LEN];
 /* Holds the lock for as long as the process lives. */
 static int locked = -1;
 
+/*
+ * The kernel takes no lock on the file of a pool that it has imported, but nobody gets a lease on a
+ * file that is open for writing elsewhere. Where there are no leases, nothing is known.
+ */
+static boolean_t
+is_written_elsewhere(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	boolean_t written = B_FALSE;
+
+	if (fd >= 0) {
+		written = fcntl(fd, F_SETLEASE, F_RDLCK) != 0 && errno == EAGAIN;
+		(void) fcntl(fd, F_SETLEASE, F_UNLCK);
+		(void) close(fd);
+	}
+	return (written);
+}
+
 /* Two processes on one file silently lose data: whoever has the lock has the pool. */
 static int
 lock(const char *path, int flags)
@@ -167,7 +185,7 @@ pool_open(request_t *request)
 {
 	char *path = fnvlist_lookup_string(request->in, "path");
 	nvlist_t *label = NULL;
-	int error = lock(path, 0);
+	int error = is_written_elsewhere(path) ? REFUSE_LOCKED : lock(path, 0);
 
 	if (error != 0)
 		return (error);

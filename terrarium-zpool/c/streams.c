@@ -82,6 +82,30 @@ stream_send(request_t *request)
 	return (output.error != 0 ? output.error : error);
 }
 
+/* The first record of a stream, or as much of it as there is. */
+int
+stream_begin(request_t *request)
+{
+	uint8_t record[RECORD_SIZE];
+	uint64_t got = 0;
+	int error = 0;
+
+	request_watch(request, &got);
+	while (got < sizeof (record) && error == 0) {
+		ssize_t n = read(request->fd, record + got, sizeof (record) - got);
+		if (n == 0)
+			break;
+		if (n > 0)
+			got += n;
+		else if (errno != EINTR)
+			error = errno;
+	}
+	request_watch(request, NULL);
+	if (got > 0)
+		fnvlist_add_byte_array(request->out, "begin", record, got);
+	return (error);
+}
+
 int
 stream_receive(request_t *request)
 {

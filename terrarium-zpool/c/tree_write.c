@@ -481,7 +481,7 @@ tree_write(request_t *request)
 		return (ENOMEM);
 	int error = frames_open(&frames, request);
 	if (error == 0)
-		error = dmu_objset_own(dataset, DMU_OST_ZFS, B_FALSE, B_TRUE, FTAG, &os);
+		error = dmu_objset_own(dataset, DMU_OST_ANY, B_FALSE, B_TRUE, FTAG, &os);
 	if (error == 0) {
 		error = filesystem_of(os, &writing->fs);
 		writing->record_size = SPA_OLD_MAXBLOCKSIZE;

@@ -13,8 +13,8 @@ use crate::process::{Process, Silence, Stillborn};
 /// The smallest pool that OpenZFS makes: 64 MiB (`SPA_MINDEVSIZE`).
 pub const MIN_POOL_SIZE: u64 = 64 << 20;
 
-/// The version of what is spoken with the program (`greet` of c/main.c).
-const PROTOCOL: u64 = 1;
+/// The version of what is spoken with the program (`PROTOCOL` of c/main.c).
+const PROTOCOL: u64 = 2;
 
 /// How long a program that is of no use may take to end.
 const END: Duration = Duration::from_secs(2);
@@ -66,7 +66,7 @@ pub enum OpenError {
         /// What differs.
         reason: String,
     },
-    /// Another process has the pool open.
+    /// Another process has the pool open, or the kernel has imported it.
     #[error("cannot open {}: another process has it open", .0.display())]
     Locked(PathBuf),
     /// The file is no pool, or is damaged where it says so.

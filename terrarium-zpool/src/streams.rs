@@ -1,9 +1,10 @@
 //! Send streams, out of and into any file descriptor.
 
-use std::os::fd::AsFd;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use terrarium_zfs::engine::{properties_to_nvlist, read_begin, receive_error, send_error};
-use terrarium_zfs::nvlist::NvList;
+use terrarium_zfs::nvlist::{NvList, Value};
 use terrarium_zfs::{
     Attempt, BeginRecord, Error, ReceiveOptions, Received, SendFlags, SendSource, SnapshotName,
 };
@@ -60,7 +61,7 @@ impl Engine {
         options: &ReceiveOptions,
         input: impl AsFd,
     ) -> Result<Received, Error> {
-        let begin = read_begin(snapshot, input.as_fd())?;
+        let begin = self.read_begin(snapshot, input.as_fd())?;
         let mut request = NvList::new()?;
         request.add_str("dataset", snapshot.dataset_str())?;
         request.add_str("snapshot", snapshot.name())?;
@@ -85,6 +86,29 @@ impl Engine {
                 Ok(Received::new(bytes, begin, failed.collect()))
             }
             error => Err(receive_error(snapshot, error)),
+        }
+    }
+    /// The engine reads it, so that a source that stands still is noticed.
+    fn read_begin(
+        &self,
+        snapshot: &SnapshotName,
+        input: BorrowedFd<'_>,
+    ) -> Result<BeginRecord, Error> {
+        let request = NvList::new()?;
+        let answer = self.ask(
+            "read-begin",
+            "receive",
+            snapshot.as_str(),
+            request,
+            Some(input),
+        )?;
+        match errno(&answer) {
+            0 => {}
+            error => return Err(receive_error(snapshot, error)),
+        }
+        match answer.value("begin") {
+            Some(Value::Bytes(record)) => read_begin(snapshot, record),
+            _ => read_begin(snapshot, io::empty()),
         }
     }
 }

@@ -250,7 +250,7 @@ fn a_volume_arrives_and_is_no_file_system() {
     }
     let refused = engine.write_file(&volume, "file", 0o644, b"x");
     let refused = refused.map_err(|error| error.kind());
-    assert_eq!(refused, Err(ErrorKind::InvalidArgument));
+    assert_eq!(refused, Err(ErrorKind::NotSupported));
     drop(engine.occupy(&volume).expect("occupied"));
 
     for (point, from) in [

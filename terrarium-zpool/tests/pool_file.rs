@@ -113,6 +113,22 @@ fn a_pool_file_is_opened_by_one_process_only() {
 }
 
 /// A host's disk that fills up later would make the pool stand still.
+/// The kernel's ZFS takes no lock, but has the file open for writing while the pool is imported.
+#[test]
+fn a_pool_file_that_is_open_for_writing_elsewhere_is_left_alone() {
+    let Scratch { engine, folder } = Scratch::new();
+    let file = folder.path().join("pool");
+    engine.close().expect("closed");
+    let writer = std::fs::File::options().write(true).open(&file);
+    let writer = writer.expect("opened");
+    let refused = options().open(&file);
+    assert!(matches!(refused, Err(OpenError::Locked(_))), "{refused:?}");
+    drop(writer);
+    let reader = std::fs::File::open(&file).expect("opened");
+    options().open(&file).expect("a reader is in nobody's way");
+    drop(reader);
+}
+
 #[test]
 fn a_pool_file_takes_all_its_space_at_once() {
     let scratch = Scratch::new();

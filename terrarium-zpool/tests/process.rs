@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{SIZE, Scratch, options};
-use terrarium_zfs::{DatasetName, Error, Properties};
+use terrarium_zfs::{DatasetName, Error, Properties, ReceiveOptions};
 use terrarium_zpool::{Content, Engine, OpenError, Options};
 
 fn named(name: &str) -> DatasetName {
@@ -149,6 +149,20 @@ fn a_walk_may_take_longer_than_the_limit_while_it_gets_on() {
         }
     };
     assert!(matches!(late, Error::TimedOut(_)), "{late:?}");
+}
+
+#[test]
+fn a_source_that_stands_still_before_its_first_record_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pool");
+    let mut options = options();
+    options.stream_limit = Duration::from_secs(1);
+    let engine = options.create(&file, "tank", SIZE).expect("created");
+    let (output, input) = std::io::pipe().expect("a pipe");
+    let point = named("tank/a").snapshot("s").expect("a name");
+    let late = engine.receive(&point, &ReceiveOptions::default(), &output);
+    assert!(matches!(late, Err(Error::TimedOut(_))), "{late:?}");
+    drop(input);
 }
 
 /// It would otherwise run for ever, with the lock.

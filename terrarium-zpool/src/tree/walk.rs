@@ -160,6 +160,7 @@ impl Walk {
 
     /// The next piece of content of the entry that was told last: its offset and the bytes; `None` after
     /// the last. Pieces come in order; between them, and after them up to the file's size, all is zero.
+    /// Holes of a snapshot's files above 128 KiB are left out like this; others come as zeros.
     ///
     /// # Errors
     /// [`Error::Io`] if the rest of this entry cannot be read: its content, or for a directory what is in

@@ -91,7 +91,8 @@ impl TreeWriter {
     /// name is taken by something else, or any name that may not be [replaced](Self::without_replacing);
     /// [`Error::InvalidArgument`] if something in a path is no directory, a name is none, content does not
     /// fit in its file, or a directory stands where a file is to be; [`Error::NotSupported`] if the old file
-    /// has other names too, or attributes in a directory of their own; [`Error::TooLarge`] for names above
+    /// has other names too, or attributes in a directory of their own, or the dataset is a volume;
+    /// [`Error::TooLarge`] for names above
     /// 255 bytes and attributes above 64 KiB; [`Error::Busy`] if the dataset is occupied;
     /// [`Error::NoSpace`]. What was added before the entry that failed is there.
     pub fn finish(mut self) -> Result<(), Error> {
