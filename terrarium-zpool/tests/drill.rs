@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::ops::ControlFlow;
 
 use support::Scratch as Pool;
@@ -45,12 +45,8 @@ fn taken(engine: &Engine, name: &str) -> SnapshotName {
 }
 
 fn sent(engine: &Engine, point: &SnapshotName, from: Option<&SnapshotName>) -> Vec<u8> {
-    let mut file = tempfile::tempfile().expect("a file");
     let from = from.map(|from| SendSource::Snapshot(from.clone()));
-    engine
-        .send(point, from.as_ref(), SendFlags::default(), &file)
-        .expect("sent");
-    file.rewind().expect("a file");
+    let mut file = support::sent(engine, point, from, SendFlags::default());
     let mut stream = Vec::new();
     file.read_to_end(&mut stream).expect("read");
     stream

@@ -5,7 +5,7 @@ mod support;
 use std::fs::File;
 use std::io::{Seek, Write};
 
-use support::Scratch;
+use support::{Scratch, sent};
 use terrarium_zfs::{
     DatasetKind, DatasetName, Error, ErrorKind, Properties, ReceiveOptions, ResumeToken, SendFlags,
     SendSource, SnapshotName, UserProperties,
@@ -293,15 +293,6 @@ fn a_redacted_stream_arrives_and_is_not_read() {
             "{refused:?}"
         );
     }
-}
-
-fn sent(engine: &Engine, point: &SnapshotName, from: Option<SendSource>, flags: SendFlags) -> File {
-    let mut file = tempfile::tempfile().expect("a file");
-    engine
-        .send(point, from.as_ref(), flags, &file)
-        .expect("sent");
-    file.rewind().expect("a file");
-    file
 }
 
 fn file_of(bytes: &[u8]) -> File {

@@ -5,7 +5,7 @@ mod support;
 use std::fs::File;
 use std::io::{Seek, Write};
 
-use support::Scratch;
+use support::{Scratch, sent};
 use terrarium_zfs::{
     DatasetName, Error, Properties, ReceiveOptions, ResumeToken, SendFlags, SendSource,
     SnapshotName, UserProperties,
@@ -51,15 +51,6 @@ const PLAIN: SendFlags = SendFlags {
     compressed: false,
     raw: false,
 };
-
-fn sent(engine: &Engine, point: &SnapshotName, from: Option<SendSource>, flags: SendFlags) -> File {
-    let mut file = tempfile::tempfile().expect("a file");
-    engine
-        .send(point, from.as_ref(), flags, &file)
-        .expect("sent");
-    file.rewind().expect("a file");
-    file
-}
 
 fn received(engine: &Engine, name: &str, stream: &File) -> SnapshotName {
     let point = SnapshotName::new(name).expect("a legal name");

@@ -1,9 +1,12 @@
 //! A pool file that goes away with the test.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+use std::fs::File;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use terrarium_zfs::{SendFlags, SendSource, SnapshotName};
 use terrarium_zpool::{Engine, Options};
 
 /// The program as cargo built it, and limits that no test reaches unless it means to.
@@ -43,4 +46,19 @@ impl Scratch {
     pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("pool")
     }
+}
+
+/// A stream, from its beginning.
+pub(crate) fn sent(
+    engine: &Engine,
+    point: &SnapshotName,
+    from: Option<SendSource>,
+    flags: SendFlags,
+) -> File {
+    let mut file = tempfile::tempfile().expect("a file");
+    engine
+        .send(point, from.as_ref(), flags, &file)
+        .expect("sent");
+    file.rewind().expect("a file");
+    file
 }

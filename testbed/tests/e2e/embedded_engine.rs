@@ -6,11 +6,12 @@ use std::io::Seek;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
+use terrarium_core::tree::{hash_directory, hash_snapshot};
 use terrarium_zfs::tree::{Device, Entry, Kind, Time};
 use terrarium_zfs::{
     DatasetName, Properties, ReceiveOptions, SendFlags, SendSource, SnapshotName, UserProperties,
 };
-use terrarium_zpool::{Engine, Options};
+use terrarium_zpool::{Engine, OpenError, Options};
 use testbed::{Mount, Pool, Truth, run, unique_name, zfs, zpool};
 
 use crate::zfs_support::*;
@@ -163,6 +164,15 @@ fn truth_of(snapshot: &str) -> Vec<Truth> {
     Truth::of(Mount::of(snapshot).path())
 }
 
+/// Whoever reads it, a tree has one digest.
+fn demand_one_digest(mounted: &str, engine: &Engine, object: &str) {
+    let by_the_kernel = hash_directory(Mount::of(mounted).path()).expect("read");
+    let by_the_engine = hash_snapshot(engine, object).expect("read").listing;
+    let differences = by_the_kernel.differences(&by_the_engine, 10);
+    assert_eq!(differences.first, [], "{} in all", differences.in_all);
+    assert_eq!(by_the_kernel.digest(), by_the_engine.digest());
+}
+
 #[test]
 fn what_the_engine_sends_the_kernel_reads_changes_and_sends_back() {
     let (core, pool, embedded) = (core(), Pool::create(), Embedded::new());
@@ -182,10 +192,12 @@ fn what_the_engine_sends_the_kernel_reads_changes_and_sends_back() {
     let truth = truth_of(at(&copy, "one").as_str());
     assert!(truth.len() > 200);
     Truth::demand(&truth, engine, embedded.one.as_str());
+    demand_one_digest(at(&copy, "one").as_str(), engine, embedded.one.as_str());
 
     change(Mount::of(copy.as_str()).path());
     let two = taken(&copy, "two");
     let truth = truth_of(two.as_str());
+    let changed = two.clone();
     let from = SendSource::Snapshot(at(&copy, "one"));
     let mut stream = tempfile::tempfile().expect("a file");
     core.send(&two, Some(&from), ALL, &stream).expect("sent");
@@ -195,6 +207,7 @@ fn what_the_engine_sends_the_kernel_reads_changes_and_sends_back() {
         .receive(&two, &ReceiveOptions::default(), &stream)
         .expect("received");
     Truth::demand(&truth, engine, two.as_str());
+    demand_one_digest(changed.as_str(), engine, two.as_str());
 
     // Every count in it is right, or something would stay.
     let mount = Mount::of(copy.as_str());
@@ -275,6 +288,11 @@ fn a_pool_of_the_engine_is_imported_by_the_kernel_and_opened_again() {
     let embedded = Embedded::new();
     embedded.engine.close().expect("closed");
     let imported = Imported::new(&embedded);
+    let refused = Options::default().open(&embedded.file());
+    assert!(
+        matches!(refused, Err(OpenError::Locked(_))),
+        "the kernel has it: {refused:?}"
+    );
     let web = embedded.web.as_str();
     zpool(["scrub", "-w", &imported.0]);
     let status = zpool(["status", "-v", &imported.0]);
