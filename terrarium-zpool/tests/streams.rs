@@ -273,6 +273,24 @@ fn a_stream_that_is_cut_short_anywhere_is_refused() {
     receive_bytes(engine, &bytes).expect("whole it is taken");
 }
 
+/// And nothing is left of it, so that there is room again.
+#[test]
+fn a_stream_that_finds_no_room_is_refused() {
+    let (from, to) = (Scratch::of_size(400 << 20), Scratch::new());
+    let (from, to) = (&from.engine, &to.engine);
+    let web = created(from, "tank/web", &[]);
+    from.write_file(&web, "large", 0o644, &noise(150 << 20))
+        .unwrap();
+    let stream = sent(from, &taken(from, &web, "s"), None, PLAIN);
+    let point = SnapshotName::new("tank/copy@s").unwrap();
+    let refused = to.receive(&point, &ReceiveOptions::default(), &stream);
+    assert!(matches!(refused, Err(Error::NoSpace(_))), "{refused:?}");
+    assert_eq!(to.guid("tank/copy").unwrap(), None);
+    let small = created(to, "tank/small", &[]);
+    to.write_file(&small, "file", 0o644, &noise(20 << 20))
+        .expect("there is room again");
+}
+
 /// As the sender needs it to go on.
 #[test]
 fn a_resumable_receive_that_is_cut_short_leaves_a_token() {
