@@ -47,6 +47,12 @@ pub enum Error {
         /// The instance.
         instance: InstanceRef,
     },
+    /// There is no snapshot that could be sent.
+    #[error("cannot export {instance}: it has no snapshot")]
+    NothingToExport {
+        /// The instance.
+        instance: InstanceRef,
+    },
     /// The name for a new instance is in use.
     #[error("an instance {instance} exists already")]
     NameTaken {
@@ -192,6 +198,7 @@ impl Error {
             | Error::NotCovered { .. }
             | Error::Select { .. }
             | Error::NothingToUndo { .. }
+            | Error::NothingToExport { .. }
             | Error::NameTaken { .. }
             | Error::AliasTaken { .. }
             | Error::NoProfile { .. }
@@ -232,6 +239,9 @@ impl Error {
         match self {
             Error::Select { source, .. } => source.help(),
             Error::NotCovered { .. } => Some("`terrariumctl backup list` shows what is covered".to_owned()),
+            Error::NothingToExport { instance } => Some(format!(
+                "take one: `terrariumctl backup snapshot --instance {instance}`"
+            )),
             Error::NothingToUndo { .. } => {
                 Some("a rewind can be undone until the datasets it moved aside are purged".to_owned())
             }

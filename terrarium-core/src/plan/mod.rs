@@ -4,6 +4,7 @@
 //! `--dry-run` prints the very value that [`crate::Session::execute`] consumes.
 
 mod as_new;
+mod export;
 mod identity;
 mod recovery;
 mod rewind;
@@ -25,6 +26,9 @@ use crate::layout::PoolLayout;
 use crate::names::{InstanceRef, OperationId};
 
 pub use as_new::{AsNewRequest, plan_as_new};
+pub use export::{
+    ArchivedPoint, Base, ChainPolicy, ExportDecision, FullBecause, LiveBranch, decide_export,
+};
 pub use identity::{IdentityPolicy, Removal};
 pub use recovery::{Direction, plan_recovery};
 pub use rewind::{RewindRequest, last_rewind, plan_rewind};
