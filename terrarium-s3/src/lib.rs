@@ -1,0 +1,18 @@
+//! Where the archive's objects are: an object store, by S3 or in a directory.
+//!
+//! A [`Store`] creates objects and never changes one: a second [`create`](Store::create) of a key is refused by the
+//! store itself, whoever comes first. What an archive promises rests on that, so [`probe_create_only`] tries it.
+//!
+//! Errors are told apart by status and errno, never by text; each names the call and the object, and
+//! [`StoreError::help`] says what to do.
+
+mod store;
+
+pub use store::{
+    Attempt, Call, InvalidKey, Key, Object, Store, StoreError, create_or_same, probe_create_only,
+};
+#[cfg(feature = "fakes")]
+pub use store::{
+    faulty::{Fault, Faulty},
+    memory::MemoryStore,
+};
