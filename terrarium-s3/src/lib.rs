@@ -6,8 +6,11 @@
 //! Errors are told apart by status and errno, never by text; each names the call and the object, and
 //! [`StoreError::help`] says what to do.
 
+#[cfg(feature = "fakes")]
+pub mod conformance;
 mod store;
 
+pub use store::directory::{DirectoryStore, Leftover};
 pub use store::{
     Attempt, Call, InvalidKey, Key, Object, Store, StoreError, create_or_same, probe_create_only,
 };

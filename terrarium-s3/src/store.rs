@@ -1,5 +1,6 @@
 //! The trait of all object stores, and what is built on it alone.
 
+pub(crate) mod directory;
 mod error;
 #[cfg(feature = "fakes")]
 pub(crate) mod faulty;
