@@ -8,6 +8,8 @@
 
 #[cfg(feature = "fakes")]
 pub mod conformance;
+pub mod crypto;
+pub mod format;
 mod store;
 
 pub use store::directory::{DirectoryStore, Leftover};
