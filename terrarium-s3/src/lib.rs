@@ -10,6 +10,7 @@
 pub mod conformance;
 pub mod crypto;
 pub mod format;
+pub mod pipeline;
 mod store;
 
 pub use store::directory::{DirectoryStore, Leftover};

@@ -7,7 +7,7 @@ use terrarium_zfs::{Guid, SendFlags, SnapshotName, Txg};
 use crate::crypto::{Identities, Recipients};
 use crate::format::error::FormatError;
 use crate::format::hex;
-use crate::format::ids::{ArchiveId, Lineage, RunId};
+use crate::format::ids::{ArchiveId, Lineage};
 use crate::format::place::{ManifestPlace, PartPlace, Place};
 use crate::format::sealed::{OpenError, Sealed, SealedBytes};
 use crate::format::signed::{Document, required};
@@ -118,11 +118,6 @@ impl Manifest {
         self.base.guid()
     }
 
-    /// The attempt that stored the parts.
-    pub fn run(&self) -> Option<RunId> {
-        self.parts.first().map(|part| part.key.run)
-    }
-
     /// The size of the largest part, stored or not, in bytes: whoever reads needs memory for it.
     pub fn largest_part(&self) -> u64 {
         let sizes = self
@@ -204,15 +199,16 @@ impl Document for Manifest {
 impl Manifest {
     fn check_parts(&self) -> Result<(), FormatError> {
         let illegal = |reason: String| Err(FormatError::illegal(Self::WHAT, reason));
-        let Some(run) = self.run() else {
+        if self.parts.is_empty() {
             return illegal("it has no parts".to_owned());
-        };
+        }
         let mut sum = 0u64;
         for (number, part) in self.parts.iter().enumerate() {
             let expected = PartPlace {
                 guid: self.guid,
                 from: self.from_guid(),
-                run,
+                // An export that was resumed has parts of several runs.
+                run: part.key.run,
                 number: u32::try_from(number).unwrap_or(u32::MAX),
             };
             if part.key != expected || expected.number > PartPlace::MAX_NUMBER {

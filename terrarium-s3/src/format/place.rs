@@ -117,6 +117,12 @@ impl Layout {
         self.below("v1/streams/")
     }
 
+    /// What the keys of the parts of one snapshot's stream begin with.
+    pub fn parts(&self, guid: Guid, from: Option<Guid>) -> String {
+        let from = from.map_or("full".to_owned(), |from| from.to_string());
+        self.below(&format!("v1/streams/{guid}/{from}/"))
+    }
+
     fn below(&self, path: &str) -> String {
         match &self.prefix {
             Some(prefix) => format!("{prefix}/{path}"),

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::crypto::{HostKey, NewIdentity, VerifyingKey};
+use crate::format::RunId;
 use crate::format::{Checked, Definition, Verdict};
 
 fn part(guid: Guid, from: Option<Guid>, run: RunId, number: u32, sizes: (u64, u64)) -> Part {

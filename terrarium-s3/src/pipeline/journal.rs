@@ -1,0 +1,183 @@
+//! What is stored already, noted on the machine that stores it.
+//!
+//! Encryption makes other bytes each time, so nobody can see in the store whether a part is the one that is
+//! at hand. A line for each part says it: where it stands, and the BLAKE3 of its plain bytes, keyed with
+//! random bytes of the journal, in a file that only its owner can read.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use terrarium_zfs::Guid;
+
+use crate::crypto::{Recipients, random};
+use crate::format::{Part, hex};
+use crate::pipeline::error::{Ids, WriteError};
+
+/// A journal that is held by this process.
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+    key: blake3::Hash,
+    known: HashMap<u32, Line>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    format: String,
+    version: u64,
+    guid: Guid,
+    from: Option<Guid>,
+    prefix: String,
+    part_size: usize,
+    recipients: Recipients,
+    #[serde(with = "hex::hash")]
+    key: blake3::Hash,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    part: Part,
+    #[serde(with = "hex::hash")]
+    plain: blake3::Hash,
+}
+
+impl Journal {
+    /// Opens the journal of a stream. One of another stream, or of an earlier one that was cut differently,
+    /// is begun anew.
+    pub(super) fn open(
+        path: &Path,
+        ids: Ids,
+        prefix: String,
+        part_size: usize,
+        recipients: &Recipients,
+    ) -> Result<Self, WriteError> {
+        let failed = |source| WriteError::Journal {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(failed)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => WriteError::JournalInUse {
+                path: path.to_owned(),
+            },
+            TryLockError::Error(source) => failed(source),
+        })?;
+        let mut head = Head {
+            format: FORMAT.to_owned(),
+            version: 1,
+            guid: ids.guid,
+            from: ids.from,
+            prefix,
+            part_size,
+            recipients: recipients.clone(),
+            key: blake3::Hash::from_bytes(random().map_err(WriteError::Random)?),
+        };
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(failed)?;
+        let (known, length) = match read(&bytes, &head) {
+            Some((key, known, length)) => {
+                head.key = key;
+                (known, length)
+            }
+            None => (HashMap::new(), 0),
+        };
+        // A line that was cut off goes, or it would spoil the next.
+        file.set_len(length as u64).map_err(failed)?;
+        file.seek(io::SeekFrom::End(0)).map_err(failed)?;
+        if length == 0 {
+            write_line(&mut file, &head).map_err(failed)?;
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            key: head.key,
+            known,
+        })
+    }
+
+    /// What the plain hashes are keyed with.
+    pub(super) fn key(&self) -> blake3::Hash {
+        self.key
+    }
+
+    /// The part of that number, and the hash of its plain bytes, if it was stored.
+    pub(super) fn known(&self, number: u32) -> Option<(Part, blake3::Hash)> {
+        let line = self.known.get(&number)?;
+        Some((line.part.clone(), line.plain))
+    }
+
+    /// Whether it knows of no part.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Forgets the other parts.
+    pub(super) fn retain(&mut self, keep: impl Fn(&Part) -> bool) {
+        self.known.retain(|_, line| keep(&line.part));
+    }
+
+    /// Notes that a part is stored.
+    pub(super) fn add(&mut self, part: &Part, plain: blake3::Hash) -> Result<(), WriteError> {
+        let line = Line {
+            part: part.clone(),
+            plain,
+        };
+        write_line(&mut self.file, &line).map_err(|source| WriteError::Journal {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// It is not needed any more.
+    pub(super) fn remove(self) {
+        // One that stays names parts that a manifest names too, and is begun anew by the next stream.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+const FORMAT: &str = "terrarium-journal";
+
+fn write_line(file: &mut File, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    file.write_all(&line)
+}
+
+/// The key, the parts, and how much of the file makes sense; `None` if it is of something else.
+fn read(bytes: &[u8], expected: &Head) -> Option<(blake3::Hash, HashMap<u32, Line>, usize)> {
+    let mut lines = bytes.split_inclusive(|&byte| byte == b'\n');
+    let first = lines.next().filter(|line| line.ends_with(b"\n"))?;
+    let mut head: Head = serde_json::from_slice(first).ok()?;
+    let key = std::mem::replace(&mut head.key, expected.key);
+    if head != *expected {
+        return None;
+    }
+    let mut known = HashMap::new();
+    let mut length = first.len();
+    for line in lines {
+        let whole = line.ends_with(b"\n");
+        let Some(entry) = serde_json::from_slice::<Line>(line).ok().filter(|_| whole) else {
+            break;
+        };
+        let place = entry.part.key;
+        if (place.guid, place.from) != (expected.guid, expected.from) {
+            break;
+        }
+        length += line.len();
+        known.insert(place.number, entry);
+    }
+    Some((key, known, length))
+}

@@ -1,0 +1,458 @@
+//! From a stream to parts in a store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use terrarium_zfs::stream::{BeginRecord, Inspector};
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::crypto::Recipients;
+use crate::format::{Layout, Part, PartPlace, Place, RunId};
+use crate::pipeline::Options;
+use crate::pipeline::codec::{self, CHUNK, Encoded, OVERHEAD};
+use crate::pipeline::error::{Ids, WriteError};
+use crate::pipeline::journal::Journal;
+use crate::pipeline::memory::{Budget, Memory};
+use crate::store::{Store, StoreError, create_or_same};
+
+/// A stream whose parts are all in the store: it was whole, its END record was seen and all its checksums
+/// were right. Nobody finds it before it is [published](crate::pipeline::publish).
+pub struct Stored {
+    /// What the stream says of itself.
+    pub begin: BeginRecord,
+    /// Its parts.
+    pub parts: Vec<Part>,
+    /// Its size in bytes.
+    pub stream_bytes: u64,
+    /// The BLAKE3 of all its bytes. It is a secret, as the content is.
+    pub stream_blake3: blake3::Hash,
+    /// How many of the parts an earlier, interrupted run has stored.
+    pub reused: usize,
+    pub(super) journal: Option<Journal>,
+    pub(super) run: RunId,
+    pub(super) recipients: Recipients,
+}
+
+impl Stored {
+    /// The size of all parts as they are stored, in bytes.
+    pub fn stored_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.stored_bytes).sum()
+    }
+}
+
+impl std::fmt::Debug for Stored {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stored")
+            .field("begin", &self.begin)
+            .field("stream_bytes", &self.stream_bytes)
+            .field("parts", &self.parts.len())
+            .field("reused", &self.reused)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Stores the stream that is to be read, and checks it on the way. It must be the whole stream of one
+/// snapshot; with `expected`, of that one.
+///
+/// With a journal ([`Options::journal`]) what an interrupted run has stored already is not stored again,
+/// if the same stream comes again. It is to be called from within a Tokio runtime with time enabled; the stream is
+/// read by a thread of its own. When this fails, or is dropped, that thread ends with its next read.
+///
+/// That the *sender* ended well is for the caller to see to, before it publishes.
+///
+/// # Errors
+/// [`WriteError`]. Parts that are stored then are leftovers, for the journal's next run or to be collected.
+pub async fn write_stream<S: Store>(
+    store: Arc<S>,
+    layout: &Layout,
+    recipients: &Recipients,
+    stream: impl Read + Send + 'static,
+    expected: Option<Ids>,
+    options: &Options,
+) -> Result<Stored, WriteError> {
+    let part_size = options.part_size;
+    if !(MIN_PART..=Part::MAX_STREAM as usize).contains(&part_size) {
+        return Err(WriteError::PartSize { part_size });
+    }
+    let (memory, _ends) = Budget::new(options.memory);
+    let (sender, mut pieces) = mpsc::channel(1);
+    let cutter = Cutter {
+        memory,
+        sender,
+        part_size,
+        expected,
+        options: options.clone(),
+        runtime: Handle::current(),
+    };
+    let reading = tokio::task::spawn_blocking(move || cutter.run(stream));
+
+    let run = RunId::random().map_err(WriteError::Random)?;
+    let mut writing = Arc::new(Writing {
+        store,
+        layout: layout.clone(),
+        recipients: recipients.clone(),
+        options: options.clone(),
+        coding: Arc::new(Semaphore::new(options.workers())),
+        run,
+        plain_key: None,
+    });
+    let mut tasks: JoinSet<Result<Done, WriteError>> = JoinSet::new();
+    let mut journal: Option<Journal> = None;
+    let mut parts = BTreeMap::new();
+    let mut reused = 0;
+    let mut failed = None;
+    let mut more = true;
+    while more || !tasks.is_empty() {
+        let step = tokio::select! {
+            biased;
+            Some(done) = tasks.join_next() => match done {
+                Ok(Ok(done)) => {
+                    reused += usize::from(done.reused);
+                    let noted = match (&mut journal, done.plain) {
+                        (Some(journal), Some(plain)) if !done.reused => {
+                            journal.add(&done.part, plain)
+                        }
+                        _ => Ok(()),
+                    };
+                    parts.insert(done.part.key.number, done.part);
+                    noted
+                }
+                Ok(Err(error)) => Err(error),
+                Err(_) => Err(WriteError::Interrupted),
+            },
+            piece = pieces.recv(), if more => match piece {
+                Some(piece) => {
+                    let mut opened = Ok(());
+                    if let (Some(path), None) = (&options.journal, &journal) {
+                        match open(&writing, path, piece.ids).await {
+                            Ok(new) => {
+                                Arc::make_mut(&mut writing).plain_key = Some(new.key());
+                                journal = Some(new);
+                            }
+                            Err(error) => opened = Err(error),
+                        }
+                    }
+                    if opened.is_ok() {
+                        let known = journal.as_ref().and_then(|journal| journal.known(piece.number));
+                        tasks.spawn(writing.clone().write(piece, known));
+                    }
+                    opened
+                }
+                None => {
+                    more = false;
+                    Ok(())
+                }
+            },
+        };
+        if let Err(error) = step {
+            // What is on its way still may arrive, and need not be stored again.
+            failed.get_or_insert(error);
+            pieces.close();
+            more = false;
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    let end = reading.await.map_err(|_| WriteError::Interrupted)??;
+    Ok(Stored {
+        begin: end.begin,
+        parts: parts.into_values().collect(),
+        stream_bytes: end.bytes,
+        stream_blake3: end.blake3,
+        reused,
+        journal,
+        run,
+        recipients: recipients.clone(),
+    })
+}
+
+const MIN_PART: usize = 4 << 10;
+
+/// Opens the journal, and forgets what is not in the store as it was.
+async fn open<S: Store>(
+    writing: &Writing<S>,
+    path: &Path,
+    ids: Ids,
+) -> Result<Journal, WriteError> {
+    let prefix = writing.layout.parts(ids.guid, ids.from);
+    let mut journal = Journal::open(
+        path,
+        ids,
+        prefix.clone(),
+        writing.options.part_size,
+        &writing.recipients,
+    )?;
+    if !journal.is_empty() {
+        let objects = writing.retry(0, || writing.store.list(&prefix)).await?;
+        let there: HashMap<_, _> = objects
+            .into_iter()
+            .filter_map(|object| Some((writing.layout.place(&object.key)?, object.size)))
+            .collect();
+        journal.retain(|part| there.get(&Place::Part(part.key)) == Some(&part.stored_bytes));
+    }
+    Ok(journal)
+}
+
+/// A part's bytes, before anything was done with them.
+struct Piece {
+    number: u32,
+    ids: Ids,
+    chunks: Vec<Vec<u8>>,
+    memory: Memory,
+}
+
+/// What is known once the stream has ended well.
+struct End {
+    begin: BeginRecord,
+    bytes: u64,
+    blake3: blake3::Hash,
+}
+
+/// Reads the stream, checks it, and cuts it into parts.
+struct Cutter {
+    memory: Budget,
+    sender: mpsc::Sender<Piece>,
+    part_size: usize,
+    expected: Option<Ids>,
+    options: Options,
+    runtime: Handle,
+}
+
+impl Cutter {
+    fn run(self, mut stream: impl Read) -> Result<End, WriteError> {
+        let mut inspector = Inspector::new();
+        let mut hasher = blake3::Hasher::new();
+        let mut begin: Option<BeginRecord> = None;
+        for number in 0.. {
+            let memory = self
+                .runtime
+                .block_on(self.memory.take(self.part_size.saturating_add(OVERHEAD)))
+                .ok_or(WriteError::Interrupted)?;
+            let mut chunks = Vec::new();
+            let mut left = self.part_size;
+            let mut ended = false;
+            while left > 0 && !ended {
+                let mut chunk = vec![0; left.min(CHUNK)];
+                let mut filled = 0;
+                while filled < chunk.len() && !ended {
+                    let length = read(&mut stream, &mut chunk[filled..])?;
+                    let new = &chunk[filled..filled + length];
+                    inspector.push(new)?;
+                    hasher.update(new);
+                    self.options.progressed(length as u64, 0);
+                    filled += length;
+                    ended = length == 0;
+                }
+                chunk.truncate(filled);
+                left -= filled;
+                if filled > 0 {
+                    chunks.push(chunk);
+                }
+            }
+            if ended {
+                inspector.finish()?;
+            }
+            let begin = match &begin {
+                Some(begin) => begin,
+                None => {
+                    let found = self.look_at(&mut inspector)?;
+                    begin.insert(found)
+                }
+            };
+            if !chunks.is_empty() {
+                if number > PartPlace::MAX_NUMBER {
+                    let part_size = self.part_size;
+                    return Err(WriteError::TooLong { part_size });
+                }
+                let piece = Piece {
+                    number,
+                    ids: ids(begin),
+                    chunks,
+                    memory,
+                };
+                let sent = self.sender.blocking_send(piece);
+                sent.map_err(|_| WriteError::Interrupted)?;
+            }
+            if ended {
+                return Ok(End {
+                    begin: begin.clone(),
+                    bytes: inspector.bytes(),
+                    blake3: hasher.finalize(),
+                });
+            }
+        }
+        // The numbers do not end before the loop does.
+        Err(WriteError::Interrupted)
+    }
+
+    /// What the first record says, before anything is stored.
+    fn look_at(&self, inspector: &mut Inspector) -> Result<BeginRecord, WriteError> {
+        if inspector.package().is_some() {
+            return Err(WriteError::Package);
+        }
+        let streams = inspector.take_streams();
+        let stream = inspector.unfinished().or(streams.first());
+        let begin = &stream.ok_or(WriteError::Interrupted)?.begin;
+        if begin.is_resuming() {
+            return Err(WriteError::Rest);
+        }
+        let found = ids(begin);
+        match self.expected {
+            Some(expected) if expected != found => Err(WriteError::Unexpected { expected, found }),
+            _ => Ok(begin.clone()),
+        }
+    }
+}
+
+fn ids(begin: &BeginRecord) -> Ids {
+    Ids {
+        guid: begin.to_guid(),
+        from: begin.from_guid(),
+    }
+}
+
+fn read(stream: &mut impl Read, buffer: &mut [u8]) -> Result<usize, WriteError> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map_err(WriteError::Read),
+        }
+    }
+}
+
+/// What all parts of a stream have in common.
+struct Writing<S> {
+    store: Arc<S>,
+    layout: Layout,
+    recipients: Recipients,
+    options: Options,
+    coding: Arc<Semaphore>,
+    run: RunId,
+    plain_key: Option<blake3::Hash>,
+}
+
+impl<S> Clone for Writing<S> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            layout: self.layout.clone(),
+            recipients: self.recipients.clone(),
+            options: self.options.clone(),
+            coding: self.coding.clone(),
+            run: self.run,
+            plain_key: self.plain_key,
+        }
+    }
+}
+
+/// A part that is in the store.
+struct Done {
+    part: Part,
+    plain: Option<blake3::Hash>,
+    reused: bool,
+}
+
+impl<S: Store> Writing<S> {
+    async fn write(
+        self: Arc<Self>,
+        piece: Piece,
+        known: Option<(Part, blake3::Hash)>,
+    ) -> Result<Done, WriteError> {
+        let Piece {
+            number,
+            ids,
+            chunks,
+            mut memory,
+        } = piece;
+        let size: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let turn = self.coding.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| WriteError::Interrupted)?;
+
+        let mut plain = None;
+        let mut chunks = chunks;
+        if let Some(key) = self.plain_key {
+            let hashing = tokio::task::spawn_blocking(move || {
+                let mut hasher = blake3::Hasher::new_keyed(key.as_bytes());
+                chunks.iter().for_each(|chunk| {
+                    hasher.update(chunk);
+                });
+                (hasher.finalize(), chunks)
+            });
+            let hashed = hashing.await.map_err(|_| WriteError::Interrupted)?;
+            chunks = hashed.1;
+            plain = Some(hashed.0);
+            if let Some((part, known)) = known
+                && known == hashed.0
+                && part.stream_bytes == size
+            {
+                self.options.progressed(0, part.stored_bytes);
+                return Ok(Done {
+                    part,
+                    plain,
+                    reused: true,
+                });
+            }
+        }
+
+        let writing = self.clone();
+        let encoding = tokio::task::spawn_blocking(move || {
+            codec::encode(chunks, &writing.recipients, writing.options.level)
+        });
+        let encoded = encoding.await.map_err(|_| WriteError::Interrupted)?;
+        let Encoded {
+            body,
+            crc32,
+            blake3,
+        } = encoded.map_err(|source| WriteError::Encode { number, source })?;
+        drop(turn);
+        memory.keep(body.len());
+
+        let place = PartPlace {
+            guid: ids.guid,
+            from: ids.from,
+            run: self.run,
+            number,
+        };
+        let part = Part {
+            key: place,
+            stream_bytes: size,
+            stored_bytes: body.len() as u64,
+            crc32,
+            blake3,
+        };
+        let key = self.layout.key(&Place::Part(place))?;
+        let store = &*self.store;
+        self.retry(number, || create_or_same(store, &key, body.clone()))
+            .await?;
+        self.options.progressed(0, part.stored_bytes);
+        Ok(Done {
+            part,
+            plain,
+            reused: false,
+        })
+    }
+
+    async fn retry<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        number: u32,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, WriteError> {
+        let mut tried = 1;
+        loop {
+            let source = match call().await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            match self.options.wait(&source, tried) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(WriteError::Store { number, source }),
+            }
+            tried += 1;
+        }
+    }
+}
