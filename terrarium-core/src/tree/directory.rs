@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
 use terrarium_zfs::tree::{Device, Entry, Kind, Time};
 
 use super::{TreeHasher, TreeListing};
@@ -33,12 +35,13 @@ pub fn hash_directory(root: &Path) -> Result<TreeListing, DirectoryError> {
     let mut reading = Reading {
         root,
         device: 0,
+        holes_are_certain: false,
         hasher: TreeHasher::new(),
         buffer: vec![0; PIECE],
     };
-    reading.device = fs::symlink_metadata(root)
-        .map_err(|source| reading.failed(Path::new(""), source))?
-        .dev();
+    reading
+        .look_around()
+        .map_err(|source| reading.failed(Path::new(""), source))?;
     // Directories whose names are still to be told, the next one last.
     let mut open = vec![vec![PathBuf::new()]];
     while let Some(names) = open.last_mut() {
@@ -57,11 +60,20 @@ pub fn hash_directory(root: &Path) -> Result<TreeListing, DirectoryError> {
 struct Reading<'a> {
     root: &'a Path,
     device: u64,
+    /// OpenZFS has told holes where data had just been written (issue 15526): believed where nothing is written.
+    holes_are_certain: bool,
     hasher: TreeHasher,
     buffer: Vec<u8>,
 }
 
 impl Reading<'_> {
+    fn look_around(&mut self) -> io::Result<()> {
+        self.device = fs::symlink_metadata(self.root)?.dev();
+        let mount = rustix::fs::statvfs(self.root)?;
+        self.holes_are_certain = mount.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY);
+        Ok(())
+    }
+
     /// Tells one entry; of a directory the names are returned, the first one last.
     fn tell(&mut self, path: &Path) -> io::Result<Option<Vec<PathBuf>>> {
         let here = self.here(path);
@@ -79,19 +91,47 @@ impl Reading<'_> {
             return Ok(Some(names.iter().map(|name| path.join(name)).collect()));
         }
         if wants_content {
-            let mut file = File::open(&here)?;
-            let mut offset = 0;
-            loop {
-                match file.read(&mut self.buffer)? {
-                    0 => break,
-                    length => {
-                        self.hasher.content(offset, &self.buffer[..length]);
-                        offset += length as u64;
-                    }
-                }
+            let mut from = 0;
+            let file = File::open(&here)?;
+            while let Some((start, end)) = self.data(&file, from, entry.size)? {
+                self.tell_content(&file, start, end)?;
+                from = end;
             }
         }
         Ok(None)
+    }
+
+    /// The next piece of a file that may have other bytes than zeros.
+    fn data(&self, file: &File, from: u64, size: u64) -> io::Result<Option<(u64, u64)>> {
+        if from >= size {
+            return Ok(None);
+        }
+        if !self.holes_are_certain {
+            return Ok(Some((from, size)));
+        }
+        let start = match rustix::fs::seek(file, SeekFrom::Data(from)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start))?;
+        Ok(Some((start, end)))
+    }
+
+    fn tell_content(&mut self, file: &File, start: u64, end: u64) -> io::Result<()> {
+        let mut at = start;
+        while at < end {
+            let room = usize::try_from(end - at).map_or(PIECE, |left| left.min(PIECE));
+            match file.read_at(&mut self.buffer[..room], at)? {
+                // It has become shorter.
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => {
+                    self.hasher.content(at, &self.buffer[..length]);
+                    at += length as u64;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn here(&self, path: &Path) -> PathBuf {
@@ -130,7 +170,7 @@ fn entry(path: &Path, status: &Metadata) -> io::Result<Entry> {
 fn attributes(path: &Path) -> io::Result<BTreeMap<Vec<u8>, Vec<u8>>> {
     let names = match whole(|room| rustix::fs::llistxattr(path, room)) {
         // A file system without any.
-        Err(rustix::io::Errno::NOTSUP) => return Ok(BTreeMap::new()),
+        Err(Errno::NOTSUP) => return Ok(BTreeMap::new()),
         names => names?,
     };
     let names = names
@@ -152,7 +192,7 @@ fn whole(
     let mut bytes = vec![0; 256];
     loop {
         match ask(&mut bytes) {
-            Err(rustix::io::Errno::RANGE) => bytes.resize(bytes.len() * 4, 0),
+            Err(Errno::RANGE) => bytes.resize(bytes.len() * 4, 0),
             length => {
                 bytes.truncate(length?);
                 return Ok(bytes);
