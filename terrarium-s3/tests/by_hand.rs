@@ -1,5 +1,5 @@
 //! What docs/archive-format.md says about restoring without Terrarium, done as it says.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
