@@ -9,6 +9,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "its output")]
 
 use std::error::Error;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -99,13 +100,15 @@ async fn read(folder: &Path, options: &Options) -> Result<(u64, u64), Box<dyn Er
     let identities = Arc::new(Identities::parse(&file, None)?);
     let sealed = manifest.open(&identities)?;
     let store = Arc::new(DirectoryStore::open(folder)?);
+    // Not line by line.
+    let output = std::fs::File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     let content = read_stream(
         store,
         &Layout::default(),
         &manifest,
         identities,
         Some(sealed.stream_blake3),
-        std::io::stdout(),
+        output,
         options,
     )
     .await?;

@@ -44,7 +44,8 @@ pub async fn read_stream<S: Store>(
     output: impl Write + Send + 'static,
     options: &Options,
 ) -> Result<Content, ReadError> {
-    let (memory, _ends) = Budget::new(options.memory);
+    // Pieces of many sizes come and go here: the allocator keeps about a quarter more than is in use.
+    let (memory, _ends) = Budget::new(options.memory / 4 * 3);
     let reading = Arc::new(Reading {
         store,
         identities,
