@@ -14,6 +14,7 @@ pub mod pipeline;
 mod store;
 
 pub use store::directory::{DirectoryStore, Leftover};
+pub use store::s3::{AddressingStyle, Credentials, S3Config, S3Store, Secret};
 pub use store::{
     Attempt, Call, InvalidKey, Key, Object, Store, StoreError, create_or_same, probe_create_only,
 };

@@ -7,6 +7,7 @@ pub(crate) mod faulty;
 mod key;
 #[cfg(feature = "fakes")]
 pub(crate) mod memory;
+pub(crate) mod s3;
 
 use std::future::Future;
 
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 pub use error::{Attempt, Call, StoreError};
 pub use key::{InvalidKey, Key};
 
+pub(crate) use error::one_line;
 pub(crate) use key::could_begin_a_key;
 
 /// An object that is there.

@@ -40,7 +40,7 @@ pub enum StoreError {
         detail: String,
     },
     /// The bucket or the folder is missing.
-    #[error("{attempt}: {} does not exist", attempt.place)]
+    #[error("{attempt}: {} does not exist", one_line(&attempt.place))]
     NoSuchPlace {
         /// What was tried.
         attempt: Attempt,
@@ -177,7 +177,7 @@ impl Attempt {
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // A prefix is the only name that is not a key, and may hold anything.
-        let (name, place) = (self.name.escape_debug(), self.place.escape_debug());
+        let (name, place) = (one_line(&self.name), one_line(&self.place));
         match self.name.is_empty() {
             true => write!(f, "cannot {} {place}", self.call),
             false => write!(f, "cannot {} {name} in {place}", self.call),
@@ -218,8 +218,85 @@ struct Named<'a>(&'a Option<String>);
 impl fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Some(region) => write!(f, " ({})", region.escape_debug()),
+            Some(region) => write!(f, " ({})", one_line(region)),
             None => Ok(()),
         }
+    }
+}
+
+/// A text that may hold anything, for a line on a terminal.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character.is_control() {
+            true => line.extend(character.escape_default()),
+            false => line.push(character),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_says_on_one_line_what_was_tried_and_what_to_do() {
+        let attempt = |call| Attempt {
+            call,
+            name: "v1/a".into(),
+            place: "s3://archive".into(),
+        };
+        let detail = || "AccessDenied (status 403)".to_owned();
+        let errors = [
+            StoreError::Exists {
+                attempt: attempt(Call::Create),
+            },
+            StoreError::NotFound {
+                attempt: attempt(Call::Read),
+            },
+            StoreError::Denied {
+                attempt: attempt(Call::List),
+                detail: detail(),
+            },
+            StoreError::Unavailable {
+                attempt: attempt(Call::Size),
+                detail: "no answer in time".into(),
+            },
+            StoreError::NoSuchPlace {
+                attempt: attempt(Call::Delete),
+            },
+            StoreError::WrongRegion {
+                attempt: attempt(Call::Create),
+                region: Some("eu-west-3".into()),
+            },
+            StoreError::WrongRegion {
+                attempt: attempt(Call::Create),
+                region: None,
+            },
+            StoreError::ClockSkew {
+                attempt: attempt(Call::Read),
+            },
+            StoreError::Corrupt {
+                attempt: attempt(Call::Read),
+                detail: "its CRC32 is AAAAAA==, the store says /////w==".into(),
+            },
+            StoreError::NoSpace {
+                attempt: attempt(Call::Create),
+                detail: "No space left on device".into(),
+            },
+            StoreError::Refused {
+                attempt: Attempt::listing("a\n\u{1b}[2J", "/mnt/it's"),
+                detail: "InvalidRequest (status 400)".into(),
+            },
+        ];
+        let lines: Vec<String> = errors
+            .iter()
+            .map(|error| match error.help() {
+                Some(help) => format!("{error}\n  help: {help}"),
+                None => error.to_string(),
+            })
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
     }
 }
