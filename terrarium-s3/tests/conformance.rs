@@ -83,25 +83,25 @@ mod seaweedfs {
 
     async fn credentials_and_buckets_are_checked(server: &SeaweedFs) {
         use terrarium_s3::Store;
-        let key = Key::new("v1/archive.json").unwrap();
+        let key = Key::new("v1/archive.json").expect("a key");
         let bucket = "another".to_owned();
         let elsewhere = S3Config {
             bucket,
             ..server.config()
         };
-        let elsewhere = S3Store::open(elsewhere).await.unwrap();
+        let elsewhere = S3Store::open(elsewhere).await.expect("opened");
         let credentials = keys("AKIDTEST", "a wrong key");
         let denied = S3Config {
             credentials,
             ..server.config()
         };
-        let denied = S3Store::open(denied).await.unwrap();
+        let denied = S3Store::open(denied).await.expect("opened");
         for (store, wanted) in [(elsewhere, "NoSuchPlace"), (denied, "Denied")] {
             let errors: [StoreError; 4] = [
-                store.create(&key, "x".into()).await.unwrap_err(),
-                store.read(&key).await.unwrap_err(),
-                store.size(&key).await.unwrap_err(),
-                store.list("").await.unwrap_err(),
+                store.create(&key, "x".into()).await.expect_err("refused"),
+                store.read(&key).await.expect_err("refused"),
+                store.size(&key).await.expect_err("refused"),
+                store.list("").await.expect_err("refused"),
             ];
             for error in errors {
                 let is = format!("{error:?}");
