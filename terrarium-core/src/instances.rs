@@ -84,6 +84,17 @@ impl Definition {
         stable
     }
 
+    /// The definition with what LXD itself keeps (`volatile.*`) as it is in `config`.
+    pub(crate) fn with_volatile_of(&self, config: &BTreeMap<String, String>) -> Definition {
+        let mut definition = self.without_volatile();
+        let volatile = config
+            .iter()
+            .filter(|(key, _)| key.starts_with("volatile."));
+        let volatile = volatile.map(|(key, value)| (key.clone(), value.clone()));
+        definition.config.extend(volatile);
+        definition
+    }
+
     /// A hash that is equal for equal definitions, `volatile.*` left out: 64 hexadecimal digits.
     pub fn hash(&self) -> String {
         // Maps are sorted, so the text is canonical; a struct of strings always serialises.

@@ -146,12 +146,10 @@ impl Instances for Client {
 
     async fn set_definition(&self, id: &InstanceRef, definition: &Definition) -> Answer<()> {
         rewrite(self, id, |current| {
-            let mut wanted = wire(definition.without_volatile(), current.stateful);
-            let volatile = current.config.iter();
-            let volatile = volatile.filter(|(key, _)| key.starts_with("volatile."));
-            let volatile = volatile.map(|(key, value)| (key.clone(), value.clone()));
-            wanted.config.extend(volatile);
-            wanted
+            wire(
+                definition.with_volatile_of(&current.config),
+                current.stateful,
+            )
         })
         .await
     }

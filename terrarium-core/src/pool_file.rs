@@ -195,12 +195,10 @@ impl Instances for PoolFile {
     }
 
     async fn set_definition(&self, id: &InstanceRef, definition: &Definition) -> Answer<()> {
-        let (wanted, new) = (id.clone(), definition.without_volatile());
+        let (wanted, new) = (id.clone(), definition.clone());
         self.run("configure", id, move |inner| {
             inner.redefine(&wanted, |definition| {
-                let mut volatile = std::mem::replace(definition, new).config;
-                volatile.retain(|key, _| key.starts_with("volatile."));
-                definition.config.extend(volatile);
+                *definition = new.with_volatile_of(&definition.config);
             })
         })
         .await

@@ -113,7 +113,6 @@ mod zfs {
 }
 
 mod instances {
-    use terrarium_core::InstanceRef;
     use terrarium_core::conformance::instances::{self as cases, InstancesRig};
     use terrarium_core::fake::FakeHost;
 
@@ -135,27 +134,11 @@ mod instances {
         }
     }
 
-    fn id(name: &str) -> InstanceRef {
-        name.parse().expect("a legal name")
-    }
-
     impl InstancesRig for Rig {
         type Instances = lxd_client::Client;
 
         fn instances(&self) -> &lxd_client::Client {
             &self.client
-        }
-
-        fn guest(&self) -> InstanceRef {
-            id("guest")
-        }
-
-        fn stubborn(&self) -> InstanceRef {
-            id("stubborn")
-        }
-
-        fn free(&self) -> InstanceRef {
-            id("free")
         }
     }
 

@@ -23,7 +23,7 @@ enum frame_kind {
 	FRAME_DAMAGE = 5,
 	/* One more name for a file: a path as in FRAME_ENTRY, a zero byte, an older path to it. */
 	FRAME_LINK = 6,
-	/* The tree is whole: the number of entries and links (8 bytes). */
+	/* The tree is whole; a walk tells the number of its entries (8 bytes). */
 	FRAME_END = 7,
 };
 

@@ -24,7 +24,7 @@ use terrarium_zfs::nvlist::NvList;
 const END: Duration = Duration::from_secs(10);
 /// What is kept of its last words.
 const LAST_WORDS: usize = 4096;
-/// The largest answer: the content of a file, or a listing of very many snapshots.
+/// The largest answer: a listing of very many snapshots.
 const MAX_ANSWER: u32 = 1 << 30;
 
 /// Why there was no answer.

@@ -4,11 +4,11 @@
 mod support;
 
 mod conformance {
+    use terrarium_core::PoolFile;
     use terrarium_core::conformance::instances::{self as cases, InstancesRig};
-    use terrarium_core::{InstanceRef, PoolFile};
 
     use super::support::Scratch;
-    use super::{container, id, pool_file};
+    use super::{container, pool_file};
 
     struct Rig {
         instances: PoolFile,
@@ -33,19 +33,6 @@ mod conformance {
 
         fn instances(&self) -> &PoolFile {
             &self.instances
-        }
-
-        fn guest(&self) -> InstanceRef {
-            id("guest")
-        }
-
-        /// As good as any other: nothing runs.
-        fn stubborn(&self) -> InstanceRef {
-            id("stubborn")
-        }
-
-        fn free(&self) -> InstanceRef {
-            id("free")
         }
     }
 

@@ -50,13 +50,23 @@ pub trait InstancesRig: Sync {
 
     /// A stopped container without snapshots, whose guest heeds a request to shut down. It has the profile `default`,
     /// which gives it its root disk on ZFS.
-    fn guest(&self) -> InstanceRef;
+    fn guest(&self) -> InstanceRef {
+        named("guest")
+    }
 
     /// The same with a guest that ignores the request.
-    fn stubborn(&self) -> InstanceRef;
+    fn stubborn(&self) -> InstanceRef {
+        named("stubborn")
+    }
 
     /// A name that no instance has. What is made of that name is removed with the rig.
-    fn free(&self) -> InstanceRef;
+    fn free(&self) -> InstanceRef {
+        named("free")
+    }
+}
+
+fn named(name: &str) -> InstanceRef {
+    name.parse().unwrap_or_else(|error| panic!("{error}"))
 }
 
 const LONG_ENOUGH: Stop = Stop::Graceful(Duration::from_secs(60));

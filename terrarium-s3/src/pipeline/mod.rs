@@ -79,10 +79,22 @@ impl Options {
             .map_or(1, NonZeroUsize::get)
     }
 
-    /// How long to wait after an error before the call is made again; `None` if it is final.
-    fn wait(&self, error: &StoreError, tried: u32) -> Option<Duration> {
-        let again = error.is_transient() && tried < self.attempts;
-        again.then(|| self.pause.saturating_mul(1 << (tried - 1).min(6)))
+    /// Makes a call of the store, again after a pause if what went wrong may pass.
+    async fn retry<T, F: Future<Output = Result<T, StoreError>>>(
+        &self,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, StoreError> {
+        let mut tried = 1;
+        loop {
+            match call().await {
+                Err(error) if error.is_transient() && tried < self.attempts => {
+                    let pause = self.pause.saturating_mul(1 << (tried - 1).min(6));
+                    tokio::time::sleep(pause).await;
+                    tried += 1;
+                }
+                done => return done,
+            }
+        }
     }
 
     fn progressed(&self, stream: u64, stored: u64) {

@@ -200,23 +200,13 @@ impl<S: Store> Reading<S> {
     }
 
     async fn fetch(&self, key: &Key) -> Result<Bytes, ReadError> {
-        let mut tried = 1;
-        loop {
-            let source = match self.store.read(key).await {
-                Ok(body) => return Ok(body),
-                Err(StoreError::NotFound { .. }) => {
-                    return Err(ReadError::Missing { key: key.clone() });
-                }
-                Err(error) => error,
-            };
-            match self.options.wait(&source, tried) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => {
-                    let key = key.clone();
-                    return Err(ReadError::Store { key, source });
-                }
+        let read = self.options.retry(|| self.store.read(key)).await;
+        read.map_err(|source| {
+            let key = key.clone();
+            match source {
+                StoreError::NotFound { .. } => ReadError::Missing { key },
+                source => ReadError::Store { key, source },
             }
-            tried += 1;
-        }
+        })
     }
 }

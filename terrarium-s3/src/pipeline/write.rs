@@ -440,19 +440,9 @@ impl<S: Store> Writing<S> {
     async fn retry<T, F: Future<Output = Result<T, StoreError>>>(
         &self,
         number: u32,
-        mut call: impl FnMut() -> F,
+        call: impl FnMut() -> F,
     ) -> Result<T, WriteError> {
-        let mut tried = 1;
-        loop {
-            let source = match call().await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            match self.options.wait(&source, tried) {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(WriteError::Store { number, source }),
-            }
-            tried += 1;
-        }
+        let done = self.options.retry(call).await;
+        done.map_err(|source| WriteError::Store { number, source })
     }
 }

@@ -213,8 +213,8 @@ impl<W: Write> Writer<W> {
         self.put(kind::LINK, &[path, b"\0", to])
     }
 
-    pub(super) fn end(&mut self, entries: u64) -> io::Result<()> {
-        self.put(kind::END, &[&entries.to_ne_bytes()])?;
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        self.put(kind::END, &[])?;
         self.pipe.flush()
     }
 }

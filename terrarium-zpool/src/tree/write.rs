@@ -28,7 +28,6 @@ impl Engine {
             dataset: dataset.clone(),
             replace: true,
             running: None,
-            entries: 0,
         }
     }
 }
@@ -41,7 +40,6 @@ pub struct TreeWriter {
     dataset: DatasetName,
     replace: bool,
     running: Option<Result<Running, Error>>,
-    entries: u64,
 }
 
 struct Running {
@@ -70,7 +68,6 @@ impl TreeWriter {
     pub fn add(&mut self, entry: &Entry) {
         let replace = self.replace;
         self.put(|frames| frames.entry(entry, replace));
-        self.entries += 1;
     }
 
     /// Adds content of the file that was added last. What is not added is zero.
@@ -81,7 +78,6 @@ impl TreeWriter {
     /// Makes `path` another name of what `of` leads to.
     pub fn link(&mut self, path: impl AsRef<Path>, of: impl AsRef<Path>) {
         self.put(|frames| frames.link(path.as_ref(), of.as_ref()));
-        self.entries += 1;
     }
 
     /// Ends the tree, and waits until it is on disk.
@@ -96,8 +92,7 @@ impl TreeWriter {
     /// 255 bytes and attributes above 64 KiB; [`Error::Busy`] if the dataset is occupied;
     /// [`Error::NoSpace`]. What was added before the entry that failed is there.
     pub fn finish(mut self) -> Result<(), Error> {
-        let entries = self.entries;
-        self.put(|frames| frames.end(entries));
+        self.put(Writer::end);
         let Some(running) = self.running.take() else {
             return Ok(());
         };
