@@ -41,6 +41,7 @@ mod report;
 #[cfg(feature = "embedded")]
 pub mod scratch;
 mod selector;
+mod streams;
 mod text;
 pub mod tree;
 mod zfs;
@@ -66,4 +67,5 @@ pub use point::{Kind, LXD_SNAPSHOT_PREFIX, Place, RestorePoint};
 pub use pool_file::PoolFile;
 pub use report::{Outcome, Report, Restored, StepReport, with_causes};
 pub use selector::{SelectError, Selected, SelectedBy, select, show};
+pub use streams::Streams;
 pub use zfs::Zfs;

@@ -23,6 +23,11 @@ pub const OPERATION: &str = "terrarium:operation";
 /// `terrarium:intent.1`, `.2`, … where one value cannot hold it.
 pub const INTENT: &str = "terrarium:intent";
 
+/// On an instance's dataset: the UUID of its history in archives, carried along by restores in place.
+pub const LINEAGE: &str = "terrarium:lineage";
+/// Beside it, LXD's `volatile.uuid` of the instance: under another one it is a copy, with a history of its own.
+pub const LINEAGE_OF: &str = "terrarium:lineage-of";
+
 /// On the dataset `containers` of a pool file: what is kept of its instances beside their files.
 pub const INSTANCES: &str = "terrarium:instances";
 

@@ -24,6 +24,7 @@ use crate::instances::Stop;
 use crate::intent::Intent;
 use crate::layout::PoolLayout;
 use crate::names::{InstanceRef, OperationId};
+use crate::property;
 
 pub use as_new::{AsNewRequest, plan_as_new};
 pub use export::{
@@ -486,7 +487,8 @@ fn carried_properties(local: &BTreeMap<String, String>, lineage: bool) -> BTreeM
         .iter()
         .filter(|(key, _)| !OF_THE_ORIGIN.contains(&key.as_str()))
         .filter(|(key, _)| {
-            !key.starts_with("terrarium:") || (lineage && *key == "terrarium:lineage")
+            !key.starts_with("terrarium:")
+                || (lineage && [property::LINEAGE, property::LINEAGE_OF].contains(&key.as_str()))
         })
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()

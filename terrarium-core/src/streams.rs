@@ -1,0 +1,110 @@
+//! The seam to ZFS for what leaves a host and comes back: send streams, and what keeps their snapshots.
+
+use std::os::fd::BorrowedFd;
+
+use terrarium_zfs::{
+    BatchError, BookmarkName, Error, ReceiveOptions, Received, SendFlags, SendSource, SnapshotName,
+    ZfsCore,
+};
+
+use crate::zfs::Zfs;
+
+/// The calls that exports and restores from elsewhere are made of, beside those of [`Zfs`]. Every one blocks.
+///
+/// Implemented by [`ZfsCore`] for the kernel's ZFS, with the feature `embedded` by `terrarium_zpool::Engine`.
+pub trait Streams: Zfs {
+    /// Writes the stream of a snapshot, full or since `from`, to a pipe or file.
+    ///
+    /// # Errors
+    /// As [`ZfsCore::send`]; only the return without an error says that the stream is complete.
+    fn send(
+        &self,
+        snapshot: &SnapshotName,
+        from: Option<&SendSource>,
+        flags: SendFlags,
+        output: BorrowedFd<'_>,
+    ) -> Result<(), Error>;
+
+    /// Receives the stream of one snapshot as `snapshot`.
+    ///
+    /// # Errors
+    /// As [`ZfsCore::receive`].
+    fn receive(
+        &self,
+        snapshot: &SnapshotName,
+        options: &ReceiveOptions,
+        input: BorrowedFd<'_>,
+    ) -> Result<Received, Error>;
+
+    /// Puts named holds on snapshots of one pool, all or none: they cannot be destroyed until released.
+    ///
+    /// # Errors
+    /// As [`ZfsCore::hold`].
+    fn hold(&self, holds: &[(SnapshotName, String)]) -> Result<(), BatchError>;
+
+    /// Takes holds off.
+    ///
+    /// # Errors
+    /// As [`ZfsCore::release`].
+    fn release(&self, holds: &[(SnapshotName, String)]) -> Result<(), BatchError>;
+
+    /// Bookmarks snapshots of one pool, all or none.
+    ///
+    /// # Errors
+    /// As [`ZfsCore::bookmark`].
+    fn bookmark(&self, bookmarks: &[(BookmarkName, SnapshotName)]) -> Result<(), BatchError>;
+
+    /// Destroys bookmarks of one pool. One that does not exist counts as destroyed.
+    ///
+    /// # Errors
+    /// As [`ZfsCore::destroy_bookmarks`].
+    fn destroy_bookmarks(&self, bookmarks: &[BookmarkName]) -> Result<(), BatchError>;
+}
+
+macro_rules! streams_of {
+    ($engine:ty) => {
+        impl Streams for $engine {
+            fn send(
+                &self,
+                snapshot: &SnapshotName,
+                from: Option<&SendSource>,
+                flags: SendFlags,
+                output: BorrowedFd<'_>,
+            ) -> Result<(), Error> {
+                <$engine>::send(self, snapshot, from, flags, output)
+            }
+
+            fn receive(
+                &self,
+                snapshot: &SnapshotName,
+                options: &ReceiveOptions,
+                input: BorrowedFd<'_>,
+            ) -> Result<Received, Error> {
+                <$engine>::receive(self, snapshot, options, input)
+            }
+
+            fn hold(&self, holds: &[(SnapshotName, String)]) -> Result<(), BatchError> {
+                <$engine>::hold(self, holds)
+            }
+
+            fn release(&self, holds: &[(SnapshotName, String)]) -> Result<(), BatchError> {
+                <$engine>::release(self, holds)
+            }
+
+            fn bookmark(
+                &self,
+                bookmarks: &[(BookmarkName, SnapshotName)],
+            ) -> Result<(), BatchError> {
+                <$engine>::bookmark(self, bookmarks)
+            }
+
+            fn destroy_bookmarks(&self, bookmarks: &[BookmarkName]) -> Result<(), BatchError> {
+                <$engine>::destroy_bookmarks(self, bookmarks)
+            }
+        }
+    };
+}
+
+streams_of!(ZfsCore);
+#[cfg(feature = "embedded")]
+streams_of!(terrarium_zpool::Engine);
