@@ -79,10 +79,9 @@ fn archive() -> Restored {
             expires: None,
             send_flags: None,
             definition: Some(Definition {
-                config: [("user.note".to_owned(), "secret".into())]
+                instance: [("description".to_owned(), "secret".into())]
                     .into_iter()
                     .collect(),
-                devices: Default::default(),
                 profiles: Vec::new(),
             }),
             tree: None,
@@ -134,7 +133,7 @@ fn the_documents_commands_restore_a_stream() {
     let received = std::fs::read(archive.folder.path().join("received")).unwrap();
     assert!(received == archive.stream);
     let sealed = std::fs::read_to_string(archive.folder.path().join("sealed.json")).unwrap();
-    assert!(sealed.contains("\"user.note\": \"secret\""), "{sealed}");
+    assert!(sealed.contains("\"description\": \"secret\""), "{sealed}");
     assert!(
         sealed.contains(blake3::hash(&archive.stream).to_hex().as_str()),
         "{sealed}"

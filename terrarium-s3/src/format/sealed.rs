@@ -39,11 +39,10 @@ pub struct Sealed {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Definition {
-    /// The instance's configuration.
-    pub config: Map<String, Value>,
-    /// The instance's devices.
-    pub devices: Map<String, Value>,
-    /// The profiles that it had, in their order, with what was in each.
+    /// The instance: `architecture`, `config`, `description`, `devices`, `ephemeral`, `profiles` (their names, in the
+    /// order that they apply).
+    pub instance: Map<String, Value>,
+    /// The profiles that it had, in their order: `name`, `config`, `devices`.
     pub profiles: Vec<Value>,
 }
 

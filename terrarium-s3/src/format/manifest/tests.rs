@@ -28,8 +28,10 @@ fn sealed(archive: ArchiveId, guid: Guid) -> Sealed {
         archive,
         guid,
         definition: Some(Definition {
-            config: object(json!({"environment.PASSWORD": "hunter2", "limits.cpu": "2"})),
-            devices: object(json!({"root": {"type": "disk", "path": "/"}})),
+            instance: object(json!({
+                "config": {"environment.PASSWORD": "hunter2", "limits.cpu": "2"},
+                "devices": {"root": {"type": "disk", "path": "/"}},
+            })),
             profiles: vec![json!({"name": "default", "config": {}})],
         }),
         stream_blake3: blake3::hash(b"stream"),
