@@ -1,5 +1,8 @@
 //! The way in: a host with its pools and LXD, and sessions that change one instance at a time.
 
+#[cfg(feature = "archive")]
+pub(crate) mod fetch;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -204,6 +207,15 @@ impl<'a, Z: Zfs, I: Instances> Session<'a, Z, I> {
     /// Plans from what was found when the session began.
     pub fn planner(&self) -> &Planner<'a, Z, I> {
         &self.planner
+    }
+
+    /// Reads everything again, after something was changed; what was recovered stays on record.
+    ///
+    /// # Errors
+    /// [`Error`] if LXD or ZFS cannot be reached.
+    pub async fn refresh(&mut self) -> Result<(), Error> {
+        self.planner.inventory = self.planner.host.observe(&self.planner.now).await?;
+        Ok(())
     }
 
     /// Carries out a plan of this session.

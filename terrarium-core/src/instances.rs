@@ -119,7 +119,7 @@ pub struct SnapshotRecord {
 }
 
 /// A profile: config and devices that instances share.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
 pub struct Profile {
     /// Its name, unique in the project.
     pub name: String,

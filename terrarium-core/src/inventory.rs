@@ -13,6 +13,7 @@ use crate::intent::{Goal, Intent};
 use crate::layout::PoolLayout;
 use crate::names::InstanceRef;
 use crate::point::{Place, RestorePoint};
+use crate::property;
 use crate::zfs::Zfs;
 
 /// Everything that plans are made from, as it was at one moment.
@@ -401,6 +402,8 @@ struct Index<'a> {
     cloned_from: HashMap<&'a str, Vec<&'a Dataset>>,
     children: HashMap<DatasetName, &'a DatasetName>,
     snapshots: HashMap<&'a str, Vec<&'a Snapshot>>,
+    /// Datasets moved aside, by their lineage.
+    lineages: HashMap<&'a str, Vec<&'a Dataset>>,
 }
 
 impl<'a> Index<'a> {
@@ -411,8 +414,14 @@ impl<'a> Index<'a> {
             cloned_from: HashMap::new(),
             children: HashMap::new(),
             snapshots: HashMap::new(),
+            lineages: HashMap::new(),
         };
         for dataset in &pool.listing.datasets {
+            if let Some(lineage) = dataset.local.get(property::LINEAGE)
+                && pool.layout.is_aside(&dataset.name)
+            {
+                index.lineages.entry(lineage).or_default().push(dataset);
+            }
             index.datasets.insert(dataset.name.as_str(), dataset);
             if let Some(parent) = dataset.name.parent() {
                 index.children.insert(parent, &dataset.name);
@@ -435,7 +444,8 @@ impl<'a> Index<'a> {
         index
     }
 
-    /// The datasets of ours that were cloned, directly or not, from `root`: those that rewinds moved aside.
+    /// The datasets of ours that were cloned, directly or not, from `root`, or share its lineage: those that rewinds
+    /// moved aside, or that were fetched.
     fn moved_from(&self, root: &'a Dataset, pending: Option<&Pending>) -> Vec<Dataset> {
         let layout = &self.pool.layout;
         let mut seen = BTreeSet::from([&root.name]);
@@ -449,6 +459,15 @@ impl<'a> Index<'a> {
             seen.insert(&dataset.name);
             moved.push((*dataset).clone());
             queue.push(dataset);
+        }
+        // What came from an archive as a whole, and what such a restore moved aside, are no clones of one another.
+        let lineage = root.local.get(property::LINEAGE);
+        let same = lineage.and_then(|lineage| self.lineages.get(lineage.as_str()));
+        for dataset in same.into_iter().flatten() {
+            if seen.insert(&dataset.name) {
+                moved.push((*dataset).clone());
+                queue.push(dataset);
+            }
         }
         while let Some(dataset) = queue.pop() {
             for clone in self

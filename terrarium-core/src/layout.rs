@@ -70,6 +70,13 @@ impl PoolLayout {
             .is_some_and(|path| path == "terrarium" || path.starts_with("terrarium/"))
     }
 
+    /// Whether `dataset` was moved aside by an operation.
+    pub fn is_aside(&self, dataset: &DatasetName) -> bool {
+        let path = dataset.relative_to(&self.root);
+        path.is_some_and(|path| path.starts_with("terrarium/aside/"))
+            && self.operation_of(dataset).is_some()
+    }
+
     /// The operation that moved `dataset` aside or staged it, if it stands there.
     pub fn operation_of(&self, dataset: &DatasetName) -> Option<OperationId> {
         let path = dataset

@@ -48,6 +48,8 @@ mod zfs;
 
 pub use error::{Class, Error};
 pub use execute::{Progress, Silent};
+#[cfg(feature = "archive")]
+pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedStream};
 pub use host::{Begun, Destination, Folders, Host, Planner, RestoreRequest, Session};
 pub use instances::{
     Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError,

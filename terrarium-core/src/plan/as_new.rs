@@ -202,8 +202,12 @@ pub(super) fn finish_steps(steps: &mut Steps, intent: &Intent, marked: bool) {
         let mut changes = BTreeMap::from([
             (property::LXD_IDMAP.to_owned(), intent.idmap.clone()),
             (property::LXD_OPERATION.to_owned(), None),
-            // What LXD's own copy does: the image's templates set the new host name at the first start.
-            (property::LXD_TEMPLATE.to_owned(), Some("copy".to_owned())),
+            // What LXD's own copy does: the image's templates set the new host name at the first start. One that
+            // comes back under its own name is as it was.
+            (
+                property::LXD_TEMPLATE.to_owned(),
+                (goal.new != intent.instance).then(|| "copy".to_owned()),
+            ),
         ]);
         if let Some(protection) = &goal.protection {
             changes.insert(

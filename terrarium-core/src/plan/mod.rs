@@ -7,6 +7,7 @@ mod as_new;
 mod export;
 mod identity;
 mod recovery;
+mod recreate;
 mod rewind;
 mod rollback;
 mod snapshot;
@@ -32,6 +33,7 @@ pub use export::{
 };
 pub use identity::{IdentityPolicy, Removal};
 pub use recovery::{Direction, plan_recovery};
+pub use recreate::{RecreateRequest, plan_recreate};
 pub use rewind::{RewindRequest, last_rewind, plan_rewind};
 pub use rollback::plan_rollback;
 pub use snapshot::{SnapshotRequest, plan_snapshot};
@@ -480,7 +482,10 @@ fn parents(layout: &PoolLayout, dataset: &DatasetName) -> Vec<DatasetName> {
 }
 
 /// Local properties that a clone of a dataset is given so that it behaves like it.
-fn carried_properties(local: &BTreeMap<String, String>, lineage: bool) -> BTreeMap<String, String> {
+pub(crate) fn carried_properties(
+    local: &BTreeMap<String, String>,
+    lineage: bool,
+) -> BTreeMap<String, String> {
     // Keys come with the origin's encryption; the rest of ours says something about one dataset only.
     const OF_THE_ORIGIN: [&str; 4] = ["encryption", "keyformat", "keylocation", "pbkdf2iters"];
     local

@@ -400,7 +400,24 @@ impl Scene<'_> {
                 "it is not complete",
             );
         }
-        if !placed || self.record.is_none() {
+        if has_history {
+            // No clone: it was fetched from elsewhere, and serves the next try.
+            if placed {
+                steps.then(
+                    Action::RenameStaged {
+                        from: goal.dataset.clone(),
+                        to: goal.staged.clone(),
+                    },
+                    "nobody but its instance may stand there",
+                );
+            }
+            steps.then(
+                Action::ClearIntent {
+                    dataset: goal.staged.clone(),
+                },
+                "everything is as before",
+            );
+        } else if !placed || self.record.is_none() {
             steps.then(
                 Action::DestroyStaged {
                     dataset: self.pending.holder.clone(),

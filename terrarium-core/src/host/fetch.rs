@@ -1,0 +1,344 @@
+//! Fetch: an archived point comes back as a dataset of ours, beside what is there; nothing of that is touched.
+//!
+//! What is received stands in `staging` until the last stream is whole, then moves to `aside`, where it is a restore
+//! point of its instance like any that a rewind moved there: restoring it is the ordinary, reversible restore. A point
+//! of an instance that is gone stays in `staging` until the [plan](Planner::plan_recreate) that makes it anew.
+
+mod error;
+mod run;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use terrarium_s3::crypto::Identities;
+use terrarium_s3::format::{Base, Layout, Lineage, Manifest, Sealed};
+use terrarium_s3::pipeline;
+use terrarium_zfs::{DatasetName, Guid, SnapshotName};
+
+pub use error::FetchError;
+
+use super::{Planner, obstacle};
+use crate::error::Error;
+use crate::instances::Instances;
+use crate::inventory::Covered;
+use crate::layout::PoolLayout;
+use crate::names::{InstanceRef, OperationId};
+use crate::plan::{IdentityPolicy, Plan, RecreateRequest, carried_properties, plan_recreate};
+use crate::property;
+use crate::streams::Streams;
+
+/// A point of an archive, and what it takes to read it.
+#[derive(Clone, Debug)]
+pub struct FetchRequest<S> {
+    /// Where the archive's objects are.
+    pub store: Arc<S>,
+    /// How they are named.
+    pub layout: Layout,
+    /// The manifests that lead to the point: a full stream first, then each increment, the point's own last.
+    pub chain: Vec<Manifest>,
+    /// What decrypts them.
+    pub identities: Arc<Identities>,
+    /// How they are transferred.
+    pub options: pipeline::Options,
+}
+
+/// What a fetch is going to do.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct FetchPlan {
+    /// The instance.
+    pub instance: InstanceRef,
+    /// The point.
+    pub guid: Guid,
+    /// A point of the chain that is here: only what came after it is read.
+    pub onto: Option<SnapshotName>,
+    /// The streams that are read, in their order.
+    pub streams: Vec<FetchedStream>,
+    /// Where the point will be found.
+    pub snapshot: SnapshotName,
+    #[serde(skip)]
+    pool: PoolLayout,
+    #[serde(skip)]
+    staged: DatasetName,
+    #[serde(skip)]
+    place: Option<DatasetName>,
+    #[serde(skip)]
+    properties: BTreeMap<String, String>,
+}
+
+/// One stream of a chain.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct FetchedStream {
+    /// The snapshot that it makes.
+    pub guid: Guid,
+    /// What the snapshot was called.
+    pub name: String,
+    /// The size of the stream in bytes: about what it takes in the pool.
+    pub stream_bytes: u64,
+    /// How much is read from the archive, in bytes.
+    pub stored_bytes: u64,
+}
+
+type Fetching<T> = Result<T, FetchError>;
+
+impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
+    /// Plans how the last point of `chain` comes here, for `instance`. `None`: it is here.
+    ///
+    /// # Errors
+    /// [`FetchError::Incomplete`], [`FetchError::OtherLineage`]; [`Error::NotCovered`]; a pool that cannot be written
+    /// to, or has no room; for an instance that is not here, a host without a storage pool on ZFS.
+    pub async fn plan_fetch(
+        &self,
+        instance: &InstanceRef,
+        chain: &[Manifest],
+    ) -> Fetching<Option<FetchPlan>> {
+        let Some(target) = chain.last() else {
+            let instance = instance.clone();
+            return Err(Error::NothingToExport { instance }.into());
+        };
+        let covered = match self.inventory.instance(instance) {
+            Some(_) => Some(self.inventory.covered(instance)?.1),
+            None => None,
+        };
+        if let Some(covered) = covered {
+            refuse_other_lineage(instance, covered, target.lineage)?;
+        }
+        let here = |guid: Guid| {
+            let points = covered.map_or(&[][..], |covered| &covered.points);
+            points.iter().find(|point| point.guid == guid)
+        };
+        let known = chain.iter().rposition(|link| here(link.guid).is_some());
+        let missing = &chain[known.map_or(0, |index| index + 1)..];
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let onto = known.and_then(|index| here(chain[index].guid));
+        refuse_gaps(onto.map(|point| point.guid), missing)?;
+        let pool = match covered {
+            Some(covered) => covered.layout.clone(),
+            None => self.pool_for(instance)?,
+        };
+        let operation = operation(target.guid)?;
+        let staged = pool
+            .staging(&operation)
+            .map_err(terrarium_zfs::Error::from)?;
+        let place = match covered {
+            Some(covered) => Some(
+                pool.aside(&operation)
+                    .and_then(|aside| aside.child(covered.live.leaf()))
+                    .map_err(terrarium_zfs::Error::from)?,
+            ),
+            None => None,
+        };
+        let mut properties = match covered {
+            Some(covered) => carried_properties(&covered.dataset.local, true),
+            None => BTreeMap::new(),
+        };
+        for (name, value) in [("canmount", "noauto"), ("mountpoint", "legacy")] {
+            properties.insert(name.to_owned(), value.to_owned());
+        }
+        properties.insert(property::LINEAGE.to_owned(), target.lineage.to_string());
+        let streams: Vec<_> = missing.iter().map(FetchedStream::of).collect();
+        self.refuse_no_room(
+            &pool,
+            streams.iter().map(|stream| stream.stream_bytes).sum(),
+        )
+        .await?;
+        Ok(Some(FetchPlan {
+            instance: instance.clone(),
+            guid: target.guid,
+            onto: onto.map(|point| point.snapshot.clone()),
+            snapshot: place
+                .as_ref()
+                .unwrap_or(&staged)
+                .snapshot(target.snapshot.name())
+                .map_err(terrarium_zfs::Error::from)?,
+            streams,
+            pool,
+            staged,
+            place,
+            properties,
+        }))
+    }
+
+    /// Plans the instance that a fetched point makes, where LXD has none of that name: the same one, or a copy.
+    ///
+    /// # Errors
+    /// [`FetchError::NoDefinition`]; those of the [planner](crate::plan::plan_recreate); LXD's and ZFS's.
+    pub async fn plan_recreate(
+        &self,
+        fetched: &FetchPlan,
+        sealed: &Sealed,
+        new: &InstanceRef,
+        identity: &IdentityPolicy,
+        start: bool,
+    ) -> Fetching<Plan> {
+        self.refuse_start(new, start)?;
+        let no_definition = |why: String| FetchError::NoDefinition {
+            instance: fetched.instance.clone(),
+            why,
+        };
+        let archived = sealed.definition.as_ref();
+        let archived = archived.ok_or_else(|| no_definition("there is none".to_owned()))?;
+        let definition = serde_json::from_value(archived.instance.clone().into());
+        let definition = definition.map_err(|error| no_definition(error.to_string()))?;
+        let had = archived
+            .profiles
+            .iter()
+            .cloned()
+            .map(serde_json::from_value);
+        let had = had.collect::<Result<_, _>>();
+        let had = had.map_err(|error| no_definition(error.to_string()))?;
+        let dataset = fetched.staged.clone();
+        let staged = self.on_zfs(move |zfs| zfs.guid(dataset.as_str())).await?;
+        let staged = staged.ok_or_else(|| Error::Changed {
+            object: fetched.staged.to_string(),
+            change: "it does not exist any more".to_owned(),
+        })?;
+        Ok(plan_recreate(
+            &self.inventory,
+            &RecreateRequest {
+                operation: self.operation(),
+                instance: fetched.instance.clone(),
+                new: new.clone(),
+                identity: identity.clone(),
+                start,
+                layout: fetched.pool.clone(),
+                point: fetched.snapshot.clone(),
+                guid: fetched.guid,
+                staged,
+                definition,
+                had,
+                profiles: self.host.instances.profiles(&new.project).await?,
+            },
+        )?)
+    }
+
+    /// The pool that an instance which is not here is to come to: that of an earlier, interrupted fetch, or the only one.
+    fn pool_for(&self, instance: &InstanceRef) -> Fetching<PoolLayout> {
+        match self.inventory.pools.as_slice() {
+            [] => Err(Error::Pool {
+                pool: "for it".to_owned(),
+                problem: "is missing: LXD has no storage pool on ZFS".to_owned(),
+            }
+            .into()),
+            [only] => Ok(only.layout.clone()),
+            several => {
+                let default = several
+                    .iter()
+                    .find(|pool| pool.layout.lxd_pool == "default");
+                default.map(|pool| pool.layout.clone()).ok_or_else(|| {
+                    let names = several.iter().map(|pool| pool.layout.lxd_pool.as_str());
+                    Error::Pool {
+                        pool: "default".to_owned(),
+                        problem: format!(
+                            "is missing, and of {} none is meant for {instance}",
+                            names.collect::<Vec<_>>().join(", ")
+                        ),
+                    }
+                    .into()
+                })
+            }
+        }
+    }
+
+    async fn refuse_no_room(&self, layout: &PoolLayout, needed: u64) -> Fetching<()> {
+        let pool = layout.root.pool().to_owned();
+        let health = self.on_zfs(move |zfs| zfs.pool_health(&pool)).await?;
+        let problem = obstacle(&health).or_else(|| {
+            (health.free < needed).then(|| {
+                format!(
+                    "has not enough room: {} bytes are free, the streams have {needed}",
+                    health.free
+                )
+            })
+        });
+        match problem {
+            None => Ok(()),
+            Some(problem) => Err(Error::Pool {
+                pool: layout.root.pool().to_owned(),
+                problem,
+            }
+            .into()),
+        }
+    }
+
+    /// Runs a ZFS call, which blocks, where it holds nobody up.
+    pub(crate) async fn on_zfs<T, E>(
+        &self,
+        call: impl FnOnce(&Z) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        Error: From<E>,
+    {
+        let zfs = Arc::clone(&self.host.zfs);
+        let running = tokio::task::spawn_blocking(move || call(&zfs));
+        Ok(running.await.map_err(|_| Error::Interrupted)??)
+    }
+}
+
+impl FetchedStream {
+    fn of(manifest: &Manifest) -> Self {
+        Self {
+            guid: manifest.guid,
+            name: manifest.snapshot.name().to_owned(),
+            stream_bytes: manifest.stream_bytes,
+            stored_bytes: manifest.parts.iter().map(|part| part.stored_bytes).sum(),
+        }
+    }
+}
+
+impl FetchPlan {
+    /// How much is read from the archive, in bytes.
+    pub fn stored_bytes(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.stored_bytes).sum()
+    }
+
+    /// The size of the streams in bytes: about what they take in the pool.
+    pub fn stream_bytes(&self) -> u64 {
+        self.streams.iter().map(|stream| stream.stream_bytes).sum()
+    }
+}
+
+/// A fetch of the same point always works in the same place, so that one that was interrupted is found again.
+pub(super) fn operation(point: Guid) -> Result<OperationId, Error> {
+    Ok(OperationId::new(&format!("fetch-{point}"))?)
+}
+
+fn refuse_other_lineage(
+    instance: &InstanceRef,
+    covered: &Covered,
+    archived: Lineage,
+) -> Fetching<()> {
+    match covered.dataset.local.get(property::LINEAGE) {
+        Some(here) if *here != archived.to_string() => Err(FetchError::OtherLineage {
+            instance: instance.clone(),
+            here: here.clone(),
+            archived,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Each stream must start where the one before it ends.
+fn refuse_gaps(onto: Option<Guid>, missing: &[Manifest]) -> Fetching<()> {
+    let mut before = onto;
+    for link in missing {
+        let fits = match link.base {
+            Base::Full => before.is_none(),
+            Base::Point(from) | Base::Origin(from) => before == Some(from),
+        };
+        if let (false, Some(missing)) = (fits, link.from_guid().or(before)) {
+            return Err(FetchError::Incomplete {
+                snapshot: link.snapshot.clone(),
+                missing,
+            });
+        }
+        before = Some(link.guid);
+    }
+    Ok(())
+}

@@ -1,0 +1,284 @@
+//! Carrying out a fetch.
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use terrarium_s3::Store;
+use terrarium_s3::format::{Kind, Manifest, Sealed};
+use terrarium_s3::pipeline::{ReadError, read_stream};
+use terrarium_zfs::{DatasetName, ErrorKind, Listing, Properties, ReceiveOptions, SnapshotName};
+
+use super::{FetchError, FetchPlan, FetchRequest, Fetching};
+use crate::error::Error;
+use crate::host::Session;
+use crate::instances::Instances;
+use crate::property;
+use crate::streams::Streams;
+
+impl<Z: Streams, I: Instances> Session<'_, Z, I> {
+    /// Carries out the plan of a fetch. One that was interrupted goes on behind the last stream that came whole.
+    ///
+    /// Returns the sealed section of the point.
+    ///
+    /// # Errors
+    /// [`FetchError`]. What has come is kept for the next try, unless it is not what it should be.
+    pub async fn fetch<S: Store>(
+        &self,
+        plan: &FetchPlan,
+        request: &FetchRequest<S>,
+    ) -> Fetching<Sealed> {
+        let begin = request.chain.len().saturating_sub(plan.streams.len());
+        let missing = &request.chain[begin..];
+        // A wrong identity is found out before anything is made.
+        let mut opened = Vec::new();
+        for link in missing {
+            let sealed = link.open(&request.identities);
+            opened.push(sealed.map_err(|source| FetchError::Sealed {
+                snapshot: link.snapshot.clone(),
+                source,
+            })?);
+        }
+        let done = self.prepare(plan, missing).await?;
+        for (index, (link, sealed)) in missing.iter().zip(&opened).enumerate().skip(done) {
+            self.receive(plan, request, link, sealed, index == 0)
+                .await?;
+        }
+        // Those of an earlier run too: it may have died just before.
+        self.mark(plan, missing, &opened).await?;
+        self.give_place(plan).await?;
+        match opened.pop() {
+            Some(sealed) => Ok(sealed),
+            None => Err(Error::Interrupted.into()),
+        }
+    }
+
+    /// Makes the dataset that is received into, or finds out how many of the streams are in it already.
+    async fn prepare(&self, plan: &FetchPlan, missing: &[Manifest]) -> Fetching<usize> {
+        let planner = &self.planner;
+        let root = plan.pool.root.clone();
+        let listing = planner.on_zfs(move |zfs| zfs.list(&root)).await?;
+        if let Some(done) = received(&listing, &plan.staged, plan.onto.as_ref(), missing) {
+            return Ok(done);
+        }
+        let has = |name: &DatasetName| listing.datasets.iter().any(|other| other.name == *name);
+        if has(&plan.staged) {
+            self.discard(&plan.staged).await?;
+        }
+        let mut parents: Vec<_> = std::iter::successors(plan.staged.parent(), DatasetName::parent)
+            .take_while(|parent| plan.pool.is_ours(parent) && !has(parent))
+            .collect();
+        if let Some(place) = &plan.place {
+            let above = std::iter::successors(place.parent(), DatasetName::parent);
+            let above = above.take_while(|parent| plan.pool.is_ours(parent) && !has(parent));
+            parents.extend(above);
+        }
+        parents.sort();
+        parents.dedup();
+        planner
+            .on_zfs(move |zfs| {
+                let mut none = Properties::new();
+                none.set("canmount", "off")?;
+                none.set("mountpoint", "none")?;
+                parents
+                    .iter()
+                    .try_for_each(|parent| zfs.create(parent, &none))
+            })
+            .await?;
+        Ok(0)
+    }
+
+    async fn receive<S: Store>(
+        &self,
+        plan: &FetchPlan,
+        request: &FetchRequest<S>,
+        link: &Manifest,
+        sealed: &Sealed,
+        is_first: bool,
+    ) -> Fetching<()> {
+        let planner = &self.planner;
+        let name = |error: terrarium_zfs::NameError| terrarium_zfs::Error::from(error);
+        let snapshot = plan.staged.snapshot(link.snapshot.name()).map_err(name)?;
+        let mut options = ReceiveOptions::default();
+        if is_first {
+            // An increment to a point that is here makes a clone of that.
+            options.origin = plan.onto.clone();
+            options.properties = properties(&plan.properties)?;
+        }
+        let (reader, writer) = std::io::pipe().map_err(|source| Error::File {
+            path: "a pipe".into(),
+            source,
+        })?;
+        let into = snapshot.clone();
+        let receiving = planner.on_zfs(move |zfs| zfs.receive(&into, &options, reader.as_fd()));
+        let reading = read_stream(
+            Arc::clone(&request.store),
+            &request.layout,
+            link,
+            Arc::clone(&request.identities),
+            Some(sealed.stream_blake3),
+            writer,
+            &request.options,
+        );
+        let (received, read) = tokio::join!(receiving, reading);
+        let verified = match (received, read) {
+            (Ok(received), Ok(_)) if received.begin.to_guid() == link.guid => Ok(()),
+            // The receiver went away: it says why.
+            (Err(error), Err(ReadError::Output(_)) | Ok(_)) => Err(FetchError::Host(error)),
+            (_, Err(source)) => Err(FetchError::Read {
+                snapshot: link.snapshot.clone(),
+                source: Box::new(source),
+            }),
+            (Ok(_), Ok(_)) => Err(FetchError::Host(Error::Changed {
+                object: snapshot.to_string(),
+                change: "another snapshot was received".to_owned(),
+            })),
+        };
+        if let Err(error) = verified {
+            // It may have been received to its end before the last hash was found to be wrong.
+            self.discard_snapshot(&snapshot).await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Notes at the snapshots what the archive knows of them.
+    async fn mark(
+        &self,
+        plan: &FetchPlan,
+        missing: &[Manifest],
+        opened: &[Sealed],
+    ) -> Fetching<()> {
+        let mut marked = Vec::new();
+        for (link, sealed) in missing.iter().zip(opened) {
+            let snapshot = plan.staged.snapshot(link.snapshot.name());
+            let snapshot = snapshot.map_err(terrarium_zfs::Error::from)?;
+            marked.push((snapshot, marks(link, sealed)));
+        }
+        self.planner
+            .on_zfs(move |zfs| {
+                marked
+                    .iter()
+                    .filter(|(_, marks)| !marks.is_empty())
+                    .try_for_each(|(snapshot, marks)| {
+                        zfs.set_user_properties(snapshot.as_str(), marks)
+                    })
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// What was received becomes a point of its instance, which from now on belongs to the point's lineage.
+    async fn give_place(&self, plan: &FetchPlan) -> Fetching<()> {
+        let Some(place) = plan.place.clone() else {
+            return Ok(());
+        };
+        let (_, covered) = self.planner.inventory.covered(&plan.instance)?;
+        let live = (!covered.dataset.local.contains_key(property::LINEAGE))
+            .then(|| covered.dataset.name.clone());
+        let lineage = plan.properties.get(property::LINEAGE).cloned();
+        let staged = plan.staged.clone();
+        self.planner
+            .on_zfs(move |zfs| {
+                if let Some(live) = live {
+                    let changes = BTreeMap::from([(property::LINEAGE.to_owned(), lineage)]);
+                    zfs.set_user_properties(live.as_str(), &changes)?;
+                }
+                zfs.rename(&staged, &place)
+            })
+            .await?;
+        Ok(())
+    }
+
+    async fn discard_snapshot(&self, snapshot: &SnapshotName) -> Fetching<()> {
+        let snapshot = snapshot.clone();
+        self.planner
+            .on_zfs(move |zfs| match zfs.guid(snapshot.as_str())? {
+                Some(_) => zfs.destroy_snapshots(&[snapshot]).map_err(Error::from),
+                None => Ok(()),
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// Destroys what an earlier fetch has left and is of no use.
+    async fn discard(&self, staged: &DatasetName) -> Fetching<()> {
+        let staged = staged.clone();
+        self.planner
+            .on_zfs(move |zfs| {
+                let listing = zfs.list(&staged)?;
+                let snapshots: Vec<_> = listing
+                    .snapshots
+                    .into_iter()
+                    .map(|snapshot| snapshot.name)
+                    .collect();
+                if !snapshots.is_empty() {
+                    zfs.destroy_snapshots(&snapshots)?;
+                }
+                match zfs.destroy(&staged) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                    done => done.map_err(Error::from),
+                }
+            })
+            .await?;
+        Ok(())
+    }
+}
+
+/// How many of the streams are in the dataset, whole and with nothing else; `None` if it has to be made anew.
+fn received(
+    listing: &Listing,
+    staged: &DatasetName,
+    onto: Option<&SnapshotName>,
+    missing: &[Manifest],
+) -> Option<usize> {
+    let dataset = listing
+        .datasets
+        .iter()
+        .find(|dataset| dataset.name == *staged)?;
+    let found: Vec<_> = listing
+        .snapshots
+        .iter()
+        .filter(|snapshot| snapshot.name.dataset_str() == staged.as_str())
+        .collect();
+    let as_planned = dataset.origin.as_ref() == onto
+        && found.len() <= missing.len()
+        && found
+            .iter()
+            .zip(missing)
+            .all(|(found, link)| found.guid == link.guid);
+    as_planned.then_some(found.len())
+}
+
+/// What the archive knows of a snapshot, as it stands on one that was taken here.
+fn marks(link: &Manifest, sealed: &Sealed) -> BTreeMap<String, Option<String>> {
+    let kind = match link.kind {
+        Kind::Scheduled => Some("scheduled"),
+        Kind::OnDemand | Kind::Safety => Some("on-demand"),
+        Kind::Lxd | Kind::Foreign => None,
+    };
+    let idmap = sealed.definition.as_ref().and_then(|definition| {
+        definition
+            .instance
+            .get("config")?
+            .get(property::LXD_IDMAP)?
+            .as_str()
+    });
+    let marks = [
+        (property::KIND, kind.map(str::to_owned)),
+        (property::ALIAS, link.alias.clone()),
+        (property::EXPIRES, link.expires.map(|time| time.to_string())),
+        (property::IDMAP, idmap.map(str::to_owned)),
+    ];
+    let set = marks.into_iter().filter(|(_, value)| value.is_some());
+    set.map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+fn properties(wanted: &BTreeMap<String, String>) -> Result<Properties, Error> {
+    let mut properties = Properties::new();
+    for (name, value) in wanted {
+        let set = properties.set(name, value);
+        set.map_err(terrarium_zfs::Error::from)?;
+    }
+    Ok(properties)
+}
