@@ -6,6 +6,7 @@
 //! Errors are told apart by status and errno, never by text; each names the call and the object, and
 //! [`StoreError::help`] says what to do.
 
+pub mod archive;
 #[cfg(feature = "fakes")]
 pub mod conformance;
 pub mod crypto;

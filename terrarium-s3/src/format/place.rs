@@ -123,6 +123,14 @@ impl Layout {
         self.below(&format!("v1/streams/{guid}/{from}/"))
     }
 
+    /// Where a store is tried before an archive is made. What is left of it is no part of the archive.
+    ///
+    /// # Errors
+    /// As [`Layout::key`].
+    pub fn probe(&self, run: RunId) -> Result<Key, InvalidKey> {
+        Key::new(self.below(&format!("v1/probe/{run}")))
+    }
+
     fn below(&self, path: &str) -> String {
         match &self.prefix {
             Some(prefix) => format!("{prefix}/{path}"),
