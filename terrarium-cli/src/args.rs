@@ -12,6 +12,8 @@ use terrarium_core::{
     Alias, Destination, InstanceName, InstanceRef, ProjectName, RestoreRequest, Stop,
 };
 
+use crate::archive::args::Archive;
+
 const ABOUT: &str = "A time machine for LXD containers on ZFS";
 
 const AFTER_HELP: &str = "\
@@ -20,12 +22,13 @@ Exit codes:
   1    attempted and failed; the report says what was done
   2    the command line makes no sense
   3    refused, in conflict, or not found; nothing was changed
-  4    LXD, ZFS or the pool file cannot be reached; safe to try again
+  4    LXD, ZFS, the pool file or the archive cannot be reached; safe to try again
   130  interrupted; everything was put back
 
 Environment:
   LXD_SOCKET, LXD_DIR     where LXD is, as for lxc itself (INCUS_SOCKET, INCUS_DIR for Incus)
   TERRARIUM_POOL_FILE     as --pool-file
+  TERRARIUM_ARCHIVE       as --archive of the archive commands
   TERRARIUM_ZPOOL         the program terrarium-zpool [default: beside this one, or in PATH]
   TERRARIUM_STATE_DIR     files that outlast a reboot [default: /var/lib/terrarium]
   TERRARIUM_RUN_DIR       locks [default: /run/terrarium]
@@ -124,6 +127,9 @@ pub(crate) enum Topic {
     /// Look into send streams, on any machine
     #[command(subcommand, arg_required_else_help = true)]
     Stream(Stream),
+    /// Keep restore points in a folder or a bucket, encrypted
+    #[command(arg_required_else_help = true)]
+    Archive(Archive),
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     /// Done, or nothing to do.
     #[default]
     Done,
-    /// LXD or ZFS cannot be reached; safe to try again.
+    /// LXD, ZFS or the archive cannot be reached; safe to try again.
     Unavailable,
     /// Refused, in conflict, or not found; nothing was changed.
     Refused,

@@ -3,6 +3,7 @@
 //! Raw flags ([`args`]) become validated arguments, those become calls of `terrarium-core` ([`command`]), and what
 //! comes back is shown ([`render`]) through one way out ([`console`]).
 
+mod archive;
 mod args;
 mod command;
 mod confirm;

@@ -12,6 +12,7 @@ use terrarium_core::{Error, Folders, Host, InstancesError};
 use terrarium_zfs::ZfsCore;
 use tokio::runtime::Runtime;
 
+use crate::archive;
 use crate::args::{Cli, Stream, Topic};
 use crate::command::{self, Context};
 use crate::console::Console;
@@ -36,6 +37,16 @@ pub(crate) fn run() -> ExitCode {
 fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
     let command = match &cli.topic {
         Topic::Backup(command) => command,
+        Topic::Archive(_) if cli.pool_file.is_some() => {
+            let why = "--pool-file is for backup commands; an archive needs no pool";
+            return Err(Failure::new(Exit::Usage, why));
+        }
+        Topic::Archive(topic) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(archive::archive(topic, console, Zoned::now()));
+            runtime.shutdown_background();
+            return outcome;
+        }
         Topic::Stream(_) if cli.pool_file.is_some() => {
             let why = "--pool-file is for backup commands; streams are looked into without a pool";
             return Err(Failure::new(Exit::Usage, why));

@@ -68,6 +68,6 @@ pub use point::{Kind, LXD_SNAPSHOT_PREFIX, Place, RestorePoint};
 #[cfg(feature = "embedded")]
 pub use pool_file::PoolFile;
 pub use report::{Outcome, Report, Restored, StepReport, with_causes};
-pub use selector::{SelectError, Selected, SelectedBy, select, show};
+pub use selector::{Candidate, SelectError, Selected, SelectedBy, select, show};
 pub use streams::Streams;
 pub use zfs::Zfs;

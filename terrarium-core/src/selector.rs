@@ -5,14 +5,57 @@
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::{Span, Timestamp, Zoned};
+use terrarium_zfs::{Guid, SnapshotName};
 
 use crate::point::{RestorePoint, lxd_record_name};
 
+/// A point that can be selected: a snapshot of this host, or one in an archive.
+pub trait Candidate {
+    /// The snapshot's name, with its dataset.
+    fn snapshot(&self) -> &SnapshotName;
+    /// The snapshot's guid.
+    fn guid(&self) -> Guid;
+    /// The name that a person gave to it.
+    fn alias(&self) -> Option<&str>;
+    /// When it was taken.
+    fn created(&self) -> Timestamp;
+    /// What decides between two that were taken in the same second: the later one has the higher number.
+    fn order(&self) -> u64;
+    /// Whether it lies in the present history, and may be meant without being named.
+    fn is_live(&self) -> bool;
+}
+
+impl Candidate for RestorePoint {
+    fn snapshot(&self) -> &SnapshotName {
+        &self.snapshot
+    }
+
+    fn guid(&self) -> Guid {
+        self.guid
+    }
+
+    fn alias(&self) -> Option<&str> {
+        self.alias.as_deref()
+    }
+
+    fn created(&self) -> Timestamp {
+        self.created
+    }
+
+    fn order(&self) -> u64 {
+        self.createtxg.get()
+    }
+
+    fn is_live(&self) -> bool {
+        RestorePoint::is_live(self)
+    }
+}
+
 /// The point that was meant, and how it was recognised.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Selected<'a> {
+pub struct Selected<'a, P = RestorePoint> {
     /// The point.
-    pub point: &'a RestorePoint,
+    pub point: &'a P,
     /// How the selector was read.
     pub by: SelectedBy,
 }
@@ -98,11 +141,11 @@ impl SelectError {
 ///
 /// # Errors
 /// [`SelectError`] if no point fits, or several do.
-pub fn select<'a>(
-    points: &'a [RestorePoint],
+pub fn select<'a, P: Candidate>(
+    points: &'a [P],
     selector: Option<&str>,
     now: &Zoned,
-) -> Result<Selected<'a>, SelectError> {
+) -> Result<Selected<'a, P>, SelectError> {
     if points.is_empty() {
         return Err(SelectError::NoPoints);
     }
@@ -114,12 +157,13 @@ pub fn select<'a>(
             by: SelectedBy::Newest,
         });
     };
-    let exact = |point: &&RestorePoint| {
-        let lxd_name = lxd_record_name(&point.snapshot);
-        [Some(point.name()), Some(point.snapshot.as_str()), lxd_name].contains(&Some(selector))
+    let exact = |point: &&P| {
+        let snapshot = point.snapshot();
+        let lxd_name = lxd_record_name(snapshot);
+        [Some(snapshot.name()), Some(snapshot.as_str()), lxd_name].contains(&Some(selector))
     };
-    let guid = |point: &&RestorePoint| point.guid.to_string() == selector;
-    let alias = |point: &&RestorePoint| point.alias.as_deref() == Some(selector);
+    let guid = |point: &&P| point.guid().to_string() == selector;
+    let alias = |point: &&P| point.alias() == Some(selector);
     if let Some(found) = only(points.iter().filter(exact), selector, SelectedBy::Name) {
         return found;
     }
@@ -132,12 +176,9 @@ pub fn select<'a>(
     if let Some(time) = parse_time(selector, now) {
         return at_or_before(points, time);
     }
-    let fragment = |point: &&RestorePoint| {
-        point.name().contains(selector)
-            || point
-                .alias
-                .as_ref()
-                .is_some_and(|alias| alias.contains(selector))
+    let fragment = |point: &&P| {
+        point.snapshot().name().contains(selector)
+            || point.alias().is_some_and(|alias| alias.contains(selector))
     };
     if !selector.is_empty()
         && let Some(found) = only(
@@ -150,18 +191,19 @@ pub fn select<'a>(
     }
     let known = points
         .iter()
-        .flat_map(|point| point.alias.iter().cloned().chain([point.name().to_owned()]));
+        .flat_map(|point| point.alias().into_iter().chain([point.snapshot().name()]))
+        .map(str::to_owned);
     Err(SelectError::NotFound {
         selector: selector.to_owned(),
         nearest: crate::text::nearest(selector, known),
     })
 }
 
-fn only<'a>(
-    fitting: impl Iterator<Item = &'a RestorePoint>,
+fn only<'a, P: Candidate>(
+    fitting: impl Iterator<Item = &'a P>,
     selector: &str,
     by: SelectedBy,
-) -> Option<Result<Selected<'a>, SelectError>> {
+) -> Option<Result<Selected<'a, P>, SelectError>> {
     let fitting: Vec<_> = fitting.collect();
     match fitting[..] {
         [] => None,
@@ -170,16 +212,16 @@ fn only<'a>(
             selector: selector.to_owned(),
             candidates: fitting
                 .iter()
-                .map(|point| format!("{} (guid {})", point.snapshot, point.guid))
+                .map(|point| format!("{} (guid {})", point.snapshot(), point.guid()))
                 .collect(),
         })),
     }
 }
 
-fn at_or_before(points: &[RestorePoint], time: Zoned) -> Result<Selected<'_>, SelectError> {
+fn at_or_before<P: Candidate>(points: &[P], time: Zoned) -> Result<Selected<'_, P>, SelectError> {
     let limit = time.timestamp();
-    let before = points.iter().filter(|point| point.created <= limit);
-    if let Some(point) = before.max_by_key(|point| (point.created, point.createtxg)) {
+    let before = points.iter().filter(|point| point.created() <= limit);
+    if let Some(point) = before.max_by_key(|point| (point.created(), point.order())) {
         return Ok(Selected {
             point,
             by: SelectedBy::Time(time),
@@ -188,11 +230,11 @@ fn at_or_before(points: &[RestorePoint], time: Zoned) -> Result<Selected<'_>, Se
     // `points` is not empty, and all are later.
     let oldest = points
         .iter()
-        .min_by_key(|point| (point.created, point.createtxg));
+        .min_by_key(|point| (point.created(), point.order()));
     Err(
         oldest.map_or(SelectError::NoPoints, |oldest| SelectError::NothingBefore {
-            oldest: oldest.name().to_owned(),
-            taken: show(&oldest.created.to_zoned(time.time_zone().clone())),
+            oldest: oldest.snapshot().name().to_owned(),
+            taken: show(&oldest.created().to_zoned(time.time_zone().clone())),
             time: show(&time),
         }),
     )
@@ -242,7 +284,7 @@ fn parse_time(text: &str, now: &Zoned) -> Option<Zoned> {
 
 #[cfg(test)]
 mod tests {
-    use terrarium_zfs::{Guid, SnapshotName, Txg};
+    use terrarium_zfs::Txg;
 
     use super::*;
     use crate::point::{Kind, Place};
@@ -393,6 +435,9 @@ mod tests {
         };
         assert_eq!(nearest[0], "before upgrade");
         assert!(matches!(chosen(""), Err(SelectError::NotFound { .. })));
-        assert_eq!(select(&[], Some("x"), &now()), Err(SelectError::NoPoints));
+        assert_eq!(
+            select::<RestorePoint>(&[], Some("x"), &now()),
+            Err(SelectError::NoPoints)
+        );
     }
 }

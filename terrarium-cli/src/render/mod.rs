@@ -1,5 +1,6 @@
 //! Text and JSON of what terrarium-core answers.
 
+pub(crate) mod archive;
 pub(crate) mod plan;
 pub(crate) mod points;
 pub(crate) mod report;

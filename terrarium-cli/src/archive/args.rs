@@ -1,0 +1,233 @@
+//! Flags of `archive`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use terrarium_core::Alias;
+use terrarium_s3::AddressingStyle;
+use terrarium_s3::archive::{Location, S3Options};
+use terrarium_s3::format::Lineage;
+
+const ARCHIVE_HELP: &str = "\
+An archive is a folder or a bucket. It is encrypted to the recipients that it was made with; a host that writes has no
+secret that could read it. Its format, and how to restore without this program: docs/archive-format.md.
+
+Environment:
+  TERRARIUM_ARCHIVE       as --archive
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL, …
+                          as for the aws command";
+
+const KEYGEN_HELP: &str = "\
+The identity is printed once and kept nowhere. Whoever has it can read the archive, and without it nobody can: keep it
+off the hosts that are backed up. `age -p` protects it by a passphrase.
+
+Examples:
+  terrariumctl archive keygen > identity.txt";
+
+const INIT_HELP: &str = "\
+The folder or the bucket must exist. The host's key, which signs what this host writes, is made in the state folder if
+there is none; its verifying half is printed. What the archive is, is kept there too: commands that write refuse an
+archive whose id, recipients or host keys are others than those.
+
+Examples:
+  terrariumctl archive init --archive file:///mnt/backup --recipient age1…
+  terrariumctl archive init --archive s3://backups/web --s3-endpoint https://minio.example:9000 --recipient age1…";
+
+const LIST_HELP: &str = "\
+VERDICT says who wrote a point's manifest: signed (by a host of the archive), unsigned, or wrong.
+
+Examples:
+  terrariumctl archive list
+  terrariumctl archive list --name web --json | jq '.points[].guid'";
+
+const VERIFY_HELP: &str = "\
+Every object that a restore point needs is looked up, and with --deep read back: decrypted, decompressed, and compared
+with all hashes. Whatever is damaged or missing is named, with all points that cannot be restored because of it.
+
+Examples:
+  terrariumctl archive verify
+  terrariumctl archive verify --deep --identity identity.txt --name web";
+
+const PUT_HELP: &str = "\
+The stream is that of one snapshot, full or incremental (zfs send without -R, -I, -p, -t). It becomes a restore point
+when it is there as a whole. A snapshot that is there already is not stored again.
+
+An incremental stream joins the lineage of NAME that has the point it starts from. A full one joins the lineage of NAME
+if there is exactly one, and begins one if there is none; --new-lineage begins another, for a dataset that only has the
+name of an earlier one. What was stored before an interruption is not stored again.
+
+Examples:
+  zfs send tank/web@monday | terrariumctl archive put --name web
+  zfs send -i @monday tank/web@tuesday | terrariumctl archive put --name web --alias before-upgrade";
+
+const GET_HELP: &str = "\
+--at takes, in this order: a snapshot's name, its guid, an alias, a time (the newest point at or before it), or a part
+that only one name or alias has.
+
+Without --out the stream goes to standard output. It is known to be whole only when this ends with 0.
+
+Examples:
+  terrariumctl archive get --name web --identity identity.txt | zfs receive tank/restored
+  terrariumctl archive get --name web --at before-upgrade --chain --out streams --identity identity.txt";
+
+/// The commands of an archive, and where it is.
+#[derive(Debug, Args)]
+#[command(after_help = ARCHIVE_HELP)]
+pub(crate) struct Archive {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// Where the archive is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// The archive: s3://BUCKET/PREFIX or file:///FOLDER
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) archive: Option<Location>,
+    /// The address of the S3 service, if it is not Amazon's
+    #[arg(long, global = true, value_name = "URL")]
+    s3_endpoint: Option<String>,
+    /// The region of the bucket
+    #[arg(long, global = true, value_name = "REGION")]
+    s3_region: Option<String>,
+    /// Whose credentials are used, of those in ~/.aws
+    #[arg(long, global = true, value_name = "PROFILE")]
+    s3_profile: Option<String>,
+    /// Where the bucket's name stands in addresses
+    #[arg(long, global = true, value_name = "STYLE", default_value = "auto")]
+    s3_style: Style,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Style {
+    /// In the path if there is an endpoint, else in the host's name
+    Auto,
+    /// `https://endpoint/bucket/key`
+    Path,
+    /// `https://bucket.endpoint/key`
+    Virtual,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make an identity, which decrypts, and its recipient, which encrypts
+    #[command(after_help = KEYGEN_HELP)]
+    Keygen,
+    /// Make an archive
+    #[command(after_help = INIT_HELP)]
+    Init(InitArgs),
+    /// Show the restore points of an archive
+    #[command(after_help = LIST_HELP)]
+    List(ListArgs),
+    /// Look whether everything is there that the restore points need
+    #[command(after_help = VERIFY_HELP)]
+    Verify(VerifyArgs),
+    /// Store the send stream on standard input
+    #[command(after_help = PUT_HELP)]
+    Put(PutArgs),
+    /// Read the stream of a restore point back, or those of its whole chain
+    #[command(after_help = GET_HELP)]
+    Get(GetArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// Whom the archive is encrypted to; may be given several times
+    #[arg(long = "recipient", value_name = "AGE1…", required = true)]
+    pub(crate) recipients: Vec<String>,
+    /// Show what would be done and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Show the points of this name only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// Read everything back; needs --identity
+    #[arg(long, requires = "file")]
+    pub(crate) deep: bool,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    /// Look at the points of this name only, and at what they build upon
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutArgs {
+    /// The name that the dataset has in the archive
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// A name to find the restore point by, unique for its lineage
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) alias: Option<Alias>,
+    /// Begin a lineage of its own with this full stream
+    #[arg(long)]
+    pub(crate) new_lineage: bool,
+    /// The lineage that it belongs to, if several have the name
+    #[arg(long, value_name = "UUID", conflicts_with = "new_lineage")]
+    pub(crate) lineage: Option<Lineage>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The name that the dataset has in the archive
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// The restore point [default: the newest]
+    #[arg(long, value_name = "POINT")]
+    pub(crate) at: Option<String>,
+    /// All streams from the full one to the point, one after another
+    #[arg(long, conflicts_with = "single")]
+    pub(crate) chain: bool,
+    /// The stream of the point alone (this is the default)
+    #[arg(long)]
+    pub(crate) single: bool,
+    /// Write each stream into a file of this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Take a point too that no host of the archive has signed
+    #[arg(long)]
+    pub(crate) unverified: bool,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
+/// What decrypts.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct IdentityArgs {
+    /// The file of the identity that decrypts; `-` is standard input
+    #[arg(id = "file", long = "identity", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// The file with the identity's passphrase [default: it is asked for]
+    #[arg(long, value_name = "FILE", requires = "file")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    /// How a bucket is reached. The endpoint is found here, because it says which archive is meant.
+    pub(crate) fn s3(&self) -> S3Options {
+        let variables = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+        let mut set = variables.iter().filter_map(|name| std::env::var(name).ok());
+        let endpoint = self.s3_endpoint.clone();
+        let endpoint = endpoint.or_else(|| set.find(|url| !url.is_empty()));
+        S3Options {
+            endpoint: endpoint.map(|url| url.trim_end_matches('/').to_owned()),
+            region: self.s3_region.clone(),
+            style: match self.s3_style {
+                Style::Auto => AddressingStyle::Auto,
+                Style::Path => AddressingStyle::Path,
+                Style::Virtual => AddressingStyle::Virtual,
+            },
+            profile: self.s3_profile.clone(),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Exit codes and words of what can go wrong with an archive.
+
+use terrarium_s3::StoreError;
+use terrarium_s3::archive::{ArchiveError, ChainError, Difference, LocationError, StateError};
+use terrarium_s3::crypto::CryptoError;
+use terrarium_s3::format::OpenError;
+use terrarium_s3::pipeline::{PublishError, ReadError, WriteError};
+
+use crate::exit::{Exit, Failure};
+
+/// What a store's error promises, if nothing was changed before it.
+fn of_store(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Unavailable { .. } => Exit::Unavailable,
+        StoreError::Corrupt { .. } | StoreError::NoSpace { .. } => Exit::Failed,
+        _ => Exit::Refused,
+    }
+}
+
+/// What it promises after something may have been stored: that trying again is safe, or nothing.
+fn of_store_later(error: &StoreError) -> Exit {
+    match error {
+        StoreError::Unavailable { .. } => Exit::Unavailable,
+        _ => Exit::Failed,
+    }
+}
+
+fn failure(exit: Exit, error: impl ToString, help: Option<impl Into<String>>) -> Failure {
+    Failure {
+        help: help.map(Into::into),
+        ..Failure::new(exit, error.to_string())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        failure(of_store(&error), &error, error.help())
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        let exit = match &error {
+            ArchiveError::Store(error) => of_store(error),
+            ArchiveError::Random(_) | ArchiveError::Interrupted => Exit::Failed,
+            _ => Exit::Refused,
+        };
+        failure(exit, &error, error.help())
+    }
+}
+
+impl From<LocationError> for Failure {
+    fn from(error: LocationError) -> Self {
+        Failure::new(Exit::Usage, error.to_string())
+    }
+}
+
+impl From<ChainError> for Failure {
+    fn from(error: ChainError) -> Self {
+        let exit = match &error {
+            ChainError::Unreadable {
+                source: ArchiveError::Store(error),
+                ..
+            } => of_store(error),
+            _ => Exit::Refused,
+        };
+        let help =
+            "`terrariumctl archive verify` says what is damaged and what can still be restored";
+        failure(exit, &error, (exit == Exit::Refused).then_some(help))
+    }
+}
+
+impl From<StateError> for Failure {
+    fn from(error: StateError) -> Self {
+        let help = error.help();
+        let help =
+            help.or_else(|| Some("is TERRARIUM_STATE_DIR right, and may you use it?".into()));
+        failure(Exit::Refused, &error, help)
+    }
+}
+
+impl From<Difference> for Failure {
+    fn from(error: Difference) -> Self {
+        Failure::new(Exit::Refused, error.to_string())
+    }
+}
+
+impl From<CryptoError> for Failure {
+    fn from(error: CryptoError) -> Self {
+        let exit = match &error {
+            CryptoError::Recipient(_) | CryptoError::RecipientCount(_) => Exit::Usage,
+            CryptoError::Random(_) | CryptoError::Encrypt(_) => Exit::Failed,
+            _ => Exit::Refused,
+        };
+        failure(exit, &error, error.help())
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let help = match &error {
+            OpenError::Decrypt(error) => error.help(),
+            _ => None,
+        };
+        failure(Exit::Refused, &error, help)
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        let exit = match &error {
+            WriteError::Package
+            | WriteError::Rest
+            | WriteError::Unexpected { .. }
+            | WriteError::JournalInUse { .. } => Exit::Refused,
+            WriteError::Store { source, .. } => of_store_later(source),
+            _ => Exit::Failed,
+        };
+        let help = match &error {
+            WriteError::Store { source, .. } => source.help(),
+            WriteError::Stream(_) => Some(
+                "nothing of it is listed; send it anew. What was stored is not stored again".into(),
+            ),
+            _ => None,
+        };
+        failure(exit, &error, help)
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        let exit = match &error {
+            PublishError::Store(error) => of_store_later(error),
+            _ => Exit::Failed,
+        };
+        let help = match &error {
+            PublishError::Store(StoreError::Exists { .. }) => {
+                Some("somebody else stored the same snapshot; run it again to see it".to_owned())
+            }
+            PublishError::Store(error) => error.help(),
+            _ => None,
+        };
+        failure(exit, &error, help)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        let exit = match &error {
+            ReadError::Store { source, .. } => of_store_later(source),
+            _ => Exit::Failed,
+        };
+        let help = match &error {
+            ReadError::Store { source, .. } => source.help(),
+            ReadError::Output(_) | ReadError::Interrupted | ReadError::Key(_) => None,
+            _ => Some("`terrariumctl archive verify` says what can still be restored".to_owned()),
+        };
+        failure(exit, &error, help)
+    }
+}

@@ -1,0 +1,155 @@
+//! `archive`: restore points in a folder or a bucket, without LXD and without ZFS.
+
+pub(crate) mod args;
+mod failure;
+mod get;
+mod identity;
+mod init;
+mod list;
+pub(crate) mod points;
+mod put;
+mod verify;
+
+use std::sync::Arc;
+
+use jiff::Zoned;
+use terrarium_core::Folders;
+use terrarium_s3::archive::{
+    AnyStore, Archive as Opened, HostState, Location, Pin, S3Options, StateError,
+};
+use terrarium_s3::crypto::HostKey;
+
+use crate::archive::args::{Archive, Command};
+use crate::console::Console;
+use crate::exit::{Exit, Failure};
+use crate::signal::{self, Interrupt};
+use crate::site;
+
+/// What a command works with.
+struct Session<'a> {
+    console: &'a Console,
+    now: Zoned,
+    interrupt: Interrupt,
+    state: HostState,
+    location: Location,
+    s3: S3Options,
+}
+
+/// Whether the archive is what this host agreed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Pinned {
+    /// It is.
+    Same,
+    /// It is not.
+    Differs,
+    /// This host never agreed to anything, or does not let this user know.
+    Unknown,
+}
+
+/// Carries out a command.
+pub(crate) async fn archive(
+    topic: &Archive,
+    console: &Arc<Console>,
+    now: Zoned,
+) -> Result<Exit, Failure> {
+    if let Command::Keygen = topic.command {
+        return init::keygen(console);
+    }
+    let interrupt = Interrupt::default();
+    signal::watch(&interrupt, console);
+    let session = Session {
+        console,
+        now,
+        interrupt,
+        state: HostState::new(site::folders(Folders::default()).state),
+        location: location(topic)?,
+        s3: topic.place.s3(),
+    };
+    let interrupt = session.interrupt.clone();
+    match &topic.command {
+        Command::Keygen => init::keygen(console),
+        Command::Init(args) => init::init(args, &session).await,
+        Command::List(args) => interrupt.or(list::list(args, &session)).await,
+        Command::Verify(args) => interrupt.or(verify::verify(args, &session)).await,
+        Command::Put(args) => put::put(args, &session).await,
+        Command::Get(args) => get::get(args, &session).await,
+    }
+}
+
+fn location(topic: &Archive) -> Result<Location, Failure> {
+    if let Some(location) = &topic.place.archive {
+        return Ok(location.clone());
+    }
+    match std::env::var("TERRARIUM_ARCHIVE") {
+        Ok(text) if !text.is_empty() => Ok(text.parse::<Location>()?),
+        _ => {
+            let failure = Failure::new(Exit::Usage, "it is not said which archive is meant");
+            Err(failure.with_help("give --archive URL, or set TERRARIUM_ARCHIVE"))
+        }
+    }
+}
+
+impl Session<'_> {
+    async fn open(&self) -> Result<Opened<AnyStore>, Failure> {
+        let (store, layout) = self.location.open(&self.s3).await?;
+        Ok(Opened::open(Arc::new(store), layout).await?)
+    }
+
+    /// Opens the archive to write into it: as this host agreed to it, and with the key that signs.
+    async fn open_to_write(&self) -> Result<(Opened<AnyStore>, HostKey), Failure> {
+        let archive = self.open().await?;
+        let place = self.place();
+        let Some(pin) = self.state.pin(&place)? else {
+            let why = format!("this host does not know the archive {place}: it did not make it");
+            let folder = self.state.folder().display();
+            return Err(Failure::new(Exit::Refused, why).with_help(format!(
+                "write from the host that made it, or bring its state folder back to {folder}"
+            )));
+        };
+        pin.check(archive.document()).map_err(|difference| {
+            let file = self.state.pin_file(&place);
+            Failure::from(difference).with_help(format!(
+                "if you have changed it yourself, correct {}; else somebody has exchanged it",
+                file.display()
+            ))
+        })?;
+        let key = self.state.host_key()?;
+        let key = key.filter(|key| pin.host_keys.contains(&key.verifying_key()));
+        let key = key.ok_or_else(|| {
+            let why = "this host has no key that may sign in this archive";
+            let folder = self.state.folder().display();
+            Failure::new(Exit::Refused, why)
+                .with_help(format!("bring host.key back to {folder} from a copy"))
+        })?;
+        Ok((archive, key))
+    }
+
+    /// What the pin of the archive is kept under.
+    fn place(&self) -> String {
+        match (&self.location, &self.s3.endpoint) {
+            (Location::S3 { .. }, Some(endpoint)) => format!("{} at {endpoint}", self.location),
+            _ => self.location.to_string(),
+        }
+    }
+
+    /// Compares an archive that is only read, and warns if it is not what this host knows.
+    fn compare(&self, archive: &Opened<AnyStore>) -> Result<Pinned, Failure> {
+        let pin: Option<Pin> = match self.state.pin(&self.place()) {
+            Err(StateError::File { source, .. })
+                if source.kind() == std::io::ErrorKind::PermissionDenied =>
+            {
+                None
+            }
+            pin => pin?,
+        };
+        match pin.map(|pin| pin.check(archive.document())) {
+            None => Ok(Pinned::Unknown),
+            Some(Ok(())) => Ok(Pinned::Same),
+            Some(Err(difference)) => {
+                self.console.tell(&format!("warning: {difference}"));
+                Ok(Pinned::Differs)
+            }
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! `archive put`: a send stream becomes a restore point.
+
+mod decide;
+
+use std::io::{self, Cursor, IsTerminal, Read};
+use std::sync::Arc;
+
+use serde::Serialize;
+use terrarium_s3::archive::{AnyStore, Archive, ChainError};
+use terrarium_s3::format::{Base, Kind, Lineage};
+use terrarium_s3::pipeline::{Ids, Options, Point, publish, write_stream};
+use terrarium_zfs::SnapshotName;
+use terrarium_zfs::stream::BeginRecord;
+
+use crate::archive::Session;
+use crate::archive::args::PutArgs;
+use crate::archive::points::{Listed, Points};
+use crate::archive::put::decide::{Decision, Incoming, decide};
+use crate::exit::{Exit, Failure};
+use crate::render::{self, JSON_VERSION, one_line};
+
+/// What became of the stream.
+#[derive(Serialize)]
+struct Stored<'a> {
+    version: u32,
+    exit_code: u8,
+    /// Not if it was there already.
+    stored: bool,
+    /// Parts that an earlier, interrupted run has stored.
+    reused_parts: usize,
+    point: &'a Listed,
+}
+
+/// Stores the stream on standard input.
+pub(super) async fn put(args: &PutArgs, session: &Session<'_>) -> Result<Exit, Failure> {
+    refuse_name(&args.name)?;
+    let interrupt = &session.interrupt;
+    if io::stdin().is_terminal() {
+        let why = "a stream is to come from standard input, which is a terminal";
+        return Err(Failure::new(Exit::Usage, why));
+    }
+    let (begin, first) = interrupt.or(first_record()).await?;
+    let snapshot = SnapshotName::new(&begin.to_name()).map_err(|error| {
+        let why = format!("the stream's snapshot has no legal name: {error}");
+        Failure::new(Exit::Refused, why)
+    })?;
+    let incoming = Incoming {
+        guid: begin.to_guid(),
+        from: begin.from_guid(),
+        is_clone: begin.is_clone(),
+    };
+    let looking = async {
+        let (archive, key) = session.open_to_write().await?;
+        let points = Points::read(&archive).await?;
+        let decision = decide(&points, &incoming, args)?;
+        if let Decision::Store { lineage, base } = &decision {
+            refuse_broken_base(&archive, &points, *lineage, *base).await?;
+        }
+        Ok::<_, Failure>((archive, key, decision))
+    };
+    let (archive, key, decision) = interrupt.or(looking).await?;
+    let (lineage, base) = match decision {
+        Decision::Store { lineage, base } => (lineage, base),
+        Decision::There(point) => {
+            // Whoever sends must not see a broken pipe for it.
+            let drained =
+                tokio::task::spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink()));
+            interrupt
+                .or(async { Ok::<_, Failure>(drained.await) })
+                .await?
+                .ok();
+            return shown(session, &point, false, 0);
+        }
+    };
+    let lineage = match lineage {
+        Some(lineage) => lineage,
+        None => Lineage::random().map_err(|error| {
+            Failure::new(Exit::Failed, format!("no lineage can be drawn: {error}"))
+        })?,
+    };
+    let ids = Ids {
+        guid: incoming.guid,
+        from: incoming.from,
+    };
+    let id = archive.document().id;
+    let options = Options {
+        journal: Some(session.state.journal(id, ids)?),
+        ..Options::default()
+    };
+    let stored = write_stream(
+        Arc::clone(archive.store()),
+        archive.layout(),
+        &archive.document().recipients,
+        Cursor::new(first).chain(io::stdin()),
+        Some(ids),
+        &options,
+    );
+    let stored = tokio::select! {
+        biased;
+        () = interrupt.wait() => return Err(cut_off()),
+        stored = stored => stored?,
+    };
+    let reused = stored.reused;
+    let point = Point {
+        archive: id,
+        terrarium: env!("CARGO_PKG_VERSION").to_owned(),
+        exported: session.now.timestamp(),
+        lineage,
+        instance: args.name.clone(),
+        project: None,
+        instance_uuid: None,
+        snapshot,
+        base,
+        createtxg: None,
+        kind: Kind::Foreign,
+        alias: args.alias.as_ref().map(ToString::to_string),
+        expires: None,
+        send_flags: None,
+        definition: None,
+        tree: None,
+    };
+    let store = archive.store();
+    let manifest = publish(&**store, archive.layout(), stored, point, Some(&key)).await?;
+    let point = Listed::of_ours(manifest, key.verifying_key());
+    shown(session, &point, true, reused)
+}
+
+fn shown(
+    session: &Session<'_>,
+    point: &Listed,
+    stored: bool,
+    reused_parts: usize,
+) -> Result<Exit, Failure> {
+    let console = session.console;
+    if console.json {
+        console.answer_json(&Stored {
+            version: JSON_VERSION,
+            exit_code: Exit::Done.code(),
+            stored,
+            reused_parts,
+            point,
+        })?;
+    } else {
+        console.answer(&render::archive::stored(point, stored, reused_parts))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What the manifest would refuse only after everything is stored.
+fn refuse_name(name: &str) -> Result<(), Failure> {
+    if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+        let why = "--name must have 1 to 255 bytes, and no control characters";
+        return Err(Failure::new(Exit::Usage, why));
+    }
+    Ok(())
+}
+
+fn cut_off() -> Failure {
+    let why = "interrupted; the stream is not in the archive";
+    let help = "send it again: what was stored of it is not stored again";
+    Failure::new(Exit::Interrupted, why).with_help(help)
+}
+
+/// The record that every stream begins with, and its bytes.
+async fn first_record() -> Result<(BeginRecord, [u8; BeginRecord::SIZE]), Failure> {
+    let reading = tokio::task::spawn_blocking(|| {
+        let mut first = [0; BeginRecord::SIZE];
+        io::stdin().read_exact(&mut first).map(|()| first)
+    });
+    let no_stream = |error: String| {
+        let why = format!("standard input is no send stream: {error}");
+        Failure::new(Exit::Refused, why)
+    };
+    let first = reading
+        .await
+        .map_err(|error| no_stream(error.to_string()))?;
+    let first = first.map_err(|error| no_stream(error.to_string()))?;
+    let begin = BeginRecord::parse_any(first).map_err(|error| no_stream(error.to_string()))?;
+    let refused = |why: &str| Err(Failure::new(Exit::Refused, why));
+    if begin.is_package() {
+        return refused(
+            "that is a package of streams (zfs send -R, -I or -p), not the stream of one snapshot",
+        );
+    }
+    if begin.is_resuming() {
+        return refused("that is the rest of an interrupted stream (zfs send -t), not a whole one");
+    }
+    Ok((begin, first))
+}
+
+/// A point that builds upon what cannot be restored would be none.
+async fn refuse_broken_base(
+    archive: &Archive<AnyStore>,
+    points: &Points,
+    lineage: Option<Lineage>,
+    base: Base,
+) -> Result<(), Failure> {
+    let lineage = match (base, lineage) {
+        (Base::Full, _) => return Ok(()),
+        (Base::Point(_), Some(lineage)) => lineage,
+        (Base::Origin(_) | Base::Point(_), _) => {
+            let Some(origin) = points
+                .catalog
+                .entries()
+                .find(|entry| Some(entry.place.guid) == base.guid())
+            else {
+                return Ok(());
+            };
+            origin.place.lineage
+        }
+    };
+    let Some(guid) = base.guid() else {
+        return Ok(());
+    };
+    let chain = archive.chain(&points.catalog, lineage, guid).await;
+    let chain = chain.map_err(|error: ChainError| {
+        let failure = Failure::from(error);
+        let message = format!(
+            "what the stream builds upon is not whole: {}",
+            failure.message
+        );
+        let help = "send a full stream";
+        Failure { message, ..failure }.with_help(help)
+    })?;
+    match chain.iter().find(|point| !archive.trusts(point.verdict)) {
+        None => Ok(()),
+        Some(point) => {
+            let snapshot = one_line(point.manifest.snapshot.as_str());
+            let why = format!(
+                "the stream builds upon {snapshot} (guid {}), which no host of the archive has signed",
+                point.manifest.guid
+            );
+            Err(Failure::new(Exit::Refused, why).with_help("send a full stream"))
+        }
+    }
+}
