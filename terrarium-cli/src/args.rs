@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use terrarium_core::plan::IdentityPolicy;
@@ -12,7 +12,7 @@ use terrarium_core::{
     Alias, Destination, InstanceName, InstanceRef, ProjectName, RestoreRequest, Stop,
 };
 
-use crate::archive::args::Archive;
+use crate::archive::args::{Archive, IdentityArgs, PlaceArgs};
 
 const ABOUT: &str = "A time machine for LXD containers on ZFS";
 
@@ -58,7 +58,11 @@ Examples:
   terrariumctl backup restore --instance web --dry-run
   terrariumctl backup restore --instance web --at before-upgrade --start
   terrariumctl backup restore --instance web --at '2026-04-19 10:00'
-  terrariumctl backup restore --instance web --at '2h ago' --as-new web-restored";
+  terrariumctl backup restore --instance web --at '2h ago' --as-new web-restored
+  terrariumctl backup restore --instance web --source archive --archive s3://backups/host1 --identity identity.txt
+
+From an archive only what is not here is read. It is received and verified beside what is here before anything of that
+is touched; an instance that is not here is made anew, as LXD had it.";
 
 const UNDO_EXAMPLES: &str = "\
 An undo is itself a restore in place: it can be undone in turn.
@@ -142,7 +146,7 @@ pub(crate) enum Backup {
     Snapshot(SnapshotArgs),
     /// Bring an instance back to a restore point, in place or as a new instance
     #[command(after_help = RESTORE_EXAMPLES)]
-    Restore(RestoreArgs),
+    Restore(Box<RestoreArgs>),
     /// Take back the last restore in place
     #[command(after_help = UNDO_EXAMPLES)]
     Undo(UndoArgs),
@@ -299,8 +303,28 @@ pub(crate) struct RestoreArgs {
     /// Destroy what is newer than the point instead of moving it aside: this cannot be undone
     #[arg(long, conflicts_with = "as_new")]
     pub(crate) destroy_newer: bool,
+    /// Where the restore point is
+    #[arg(long, value_name = "SOURCE", default_value = "local")]
+    pub(crate) source: Source,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    /// Take a point too that no host of the archive has signed
+    #[arg(long)]
+    pub(crate) unverified: bool,
     #[command(flatten)]
     pub(crate) consent: ConsentArgs,
+}
+
+/// Where restore points are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Source {
+    /// On this host
+    Local,
+    /// In the archive
+    #[value(alias = "s3")]
+    Archive,
 }
 
 #[derive(Debug, Args)]

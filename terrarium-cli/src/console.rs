@@ -100,6 +100,25 @@ impl Console {
         let _ = writeln!(err, "{}", escape_controls(text));
     }
 
+    /// Shows how far something is: on a terminal in one line, which the next one takes the place of.
+    pub(crate) fn status(&self, text: &str) {
+        if !self.watched {
+            return self.tell(text);
+        }
+        let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = write!(err, "\r{}\x1b[K", escape_controls(text));
+        let _ = err.flush();
+    }
+
+    /// Takes the line away again.
+    pub(crate) fn clear_status(&self) {
+        if self.watched {
+            let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = write!(err, "\r\x1b[K");
+            let _ = err.flush();
+        }
+    }
+
     /// Whether there is somebody to ask.
     pub(crate) fn can_ask(&self) -> bool {
         self.input.is_some()

@@ -1,10 +1,15 @@
 //! What is told while a plan is carried out, and how it is stopped.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::SignedDuration;
 use terrarium_core::plan::{Plan, Purpose, Step};
 use terrarium_core::{Error, Outcome, Progress};
+use terrarium_s3::pipeline;
 
 use crate::console::Console;
-use crate::render::{capitalised, one_line};
+use crate::render::{capitalised, one_line, units};
 use crate::signal::Interrupt;
 
 /// Shows each step to whoever watches, and stops before the next one after a signal.
@@ -40,5 +45,81 @@ impl Progress for Steps<'_> {
             self.console
                 .tell(&format!("  failed: {}", one_line(reason)));
         }
+    }
+}
+
+/// A stream on its way: on a terminal one line that is written over, elsewhere a line now and then.
+pub(crate) struct Transfer<'a> {
+    console: &'a Console,
+    done: &'static str,
+    total: u64,
+    progress: Arc<pipeline::Progress>,
+}
+
+impl<'a> Transfer<'a> {
+    /// About so many bytes of stream will be `done`.
+    pub(crate) fn begin(console: &'a Console, done: &'static str, total: u64) -> Self {
+        Self {
+            console,
+            done,
+            total,
+            progress: Arc::default(),
+        }
+    }
+
+    /// What the pipeline tells how far it is.
+    pub(crate) fn progress(&self) -> Arc<pipeline::Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Waits for the work, and shows meanwhile how far it is.
+    pub(crate) async fn watch<T>(&self, work: impl Future<Output = T>) -> T {
+        let began = Instant::now();
+        let interval = match self.console.watched {
+            true => Duration::from_millis(500),
+            false => Duration::from_secs(60),
+        };
+        let mut work = std::pin::pin!(work);
+        let done = loop {
+            match tokio::time::timeout(interval, &mut work).await {
+                Ok(done) => break done,
+                Err(_) => self.console.status(&self.line(began.elapsed())),
+            }
+        };
+        self.console.clear_status();
+        done
+    }
+
+    fn line(&self, elapsed: Duration) -> String {
+        let bytes = self.progress.stream_bytes();
+        let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
+        let mut line = format!(
+            "{} {} of about {}, {}/s",
+            self.done,
+            units::size(bytes),
+            units::size(self.total.max(bytes)),
+            units::size(rate as u64)
+        );
+        if rate >= 1.0 && self.total > bytes {
+            let left = ((self.total - bytes) as f64 / rate).min(1e9);
+            let left = SignedDuration::from_secs_f64(left);
+            line.push_str(&format!(", {} left", units::span(left)));
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transfer_tells_its_rate_and_the_time_that_is_left() {
+        let console = Console::of(std::io::sink(), std::io::sink(), None);
+        let transfer = Transfer::begin(&console, "fetched", 10 << 20);
+        assert_eq!(
+            transfer.line(Duration::ZERO),
+            "fetched 0 B of about 10.0 MiB, 0 B/s"
+        );
     }
 }

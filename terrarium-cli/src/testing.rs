@@ -134,7 +134,7 @@ impl Scene {
         let Topic::Backup(command) = &cli.topic else {
             panic!("{line:?} is no backup command");
         };
-        let done = command::backup(&self.host, command, &context).await;
+        let done = command::local(&self.host, command, &context).await;
         let exit = done.unwrap_or_else(|failure| render::show(&context.console, &failure));
         Said {
             code: exit.code(),

@@ -1,10 +1,13 @@
 //! Exit codes and words of what can go wrong with an archive.
 
+use terrarium_core::FetchError;
 use terrarium_s3::StoreError;
 use terrarium_s3::archive::{ArchiveError, ChainError, Difference, LocationError, StateError};
 use terrarium_s3::crypto::CryptoError;
 use terrarium_s3::format::OpenError;
 use terrarium_s3::pipeline::{PublishError, ReadError, WriteError};
+
+use terrarium_zfs::SnapshotName;
 
 use crate::exit::{Exit, Failure};
 
@@ -142,6 +145,24 @@ impl From<PublishError> for Failure {
         };
         failure(exit, &error, help)
     }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Host(error) => error.into(),
+            FetchError::Sealed { snapshot, source } => within(&snapshot, source),
+            FetchError::Read { snapshot, source } => within(&snapshot, *source),
+            error => failure(error.class().into(), &error, error.help()),
+        }
+    }
+}
+
+/// Says of which snapshot.
+fn within(snapshot: &SnapshotName, error: impl Into<Failure>) -> Failure {
+    let mut failure: Failure = error.into();
+    failure.message = format!("{snapshot}: {}", failure.message);
+    failure
 }
 
 impl From<ReadError> for Failure {

@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 ///
 /// # Errors
 /// [`Exit::Usage`] if none was named, [`Exit::Refused`] if it cannot be used.
-pub(super) async fn identities(args: &IdentityArgs) -> Result<Identities, Failure> {
+pub(crate) async fn identities(args: &IdentityArgs) -> Result<Identities, Failure> {
     let Some(path) = &args.file else {
         let why = "what is encrypted needs --identity FILE to be read";
         return Err(Failure::new(Exit::Usage, why));

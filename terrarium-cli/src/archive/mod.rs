@@ -3,7 +3,7 @@
 pub(crate) mod args;
 mod failure;
 mod get;
-mod identity;
+pub(crate) mod identity;
 mod init;
 mod list;
 pub(crate) mod points;
@@ -19,14 +19,14 @@ use terrarium_s3::archive::{
 };
 use terrarium_s3::crypto::HostKey;
 
-use crate::archive::args::{Archive, Command};
+use crate::archive::args::{Archive, Command, PlaceArgs};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::signal::{self, Interrupt};
 use crate::site;
 
 /// What a command works with.
-struct Session<'a> {
+pub(crate) struct Session<'a> {
     console: &'a Console,
     now: Zoned,
     interrupt: Interrupt,
@@ -58,14 +58,7 @@ pub(crate) async fn archive(
     }
     let interrupt = Interrupt::default();
     signal::watch(&interrupt, console);
-    let session = Session {
-        console,
-        now,
-        interrupt,
-        state: HostState::new(site::folders(Folders::default()).state),
-        location: location(topic)?,
-        s3: topic.place.s3(),
-    };
+    let session = Session::new(&topic.place, console, now, interrupt)?;
     let interrupt = session.interrupt.clone();
     match &topic.command {
         Command::Keygen => init::keygen(console),
@@ -77,8 +70,8 @@ pub(crate) async fn archive(
     }
 }
 
-fn location(topic: &Archive) -> Result<Location, Failure> {
-    if let Some(location) = &topic.place.archive {
+fn location(place: &PlaceArgs) -> Result<Location, Failure> {
+    if let Some(location) = &place.archive {
         return Ok(location.clone());
     }
     match std::env::var("TERRARIUM_ARCHIVE") {
@@ -90,14 +83,31 @@ fn location(topic: &Archive) -> Result<Location, Failure> {
     }
 }
 
-impl Session<'_> {
-    async fn open(&self) -> Result<Opened<AnyStore>, Failure> {
+impl<'a> Session<'a> {
+    /// Works with the archive that is meant.
+    pub(crate) fn new(
+        place: &PlaceArgs,
+        console: &'a Console,
+        now: Zoned,
+        interrupt: Interrupt,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            console,
+            now,
+            interrupt,
+            state: HostState::new(site::folders(Folders::default()).state),
+            location: location(place)?,
+            s3: place.s3(),
+        })
+    }
+
+    pub(crate) async fn open(&self) -> Result<Opened<AnyStore>, Failure> {
         let (store, layout) = self.location.open(&self.s3).await?;
         Ok(Opened::open(Arc::new(store), layout).await?)
     }
 
     /// Opens the archive to write into it: as this host agreed to it, and with the key that signs.
-    async fn open_to_write(&self) -> Result<(Opened<AnyStore>, HostKey), Failure> {
+    pub(crate) async fn open_to_write(&self) -> Result<(Opened<AnyStore>, HostKey), Failure> {
         let archive = self.open().await?;
         let place = self.place();
         let Some(pin) = self.state.pin(&place)? else {
@@ -134,7 +144,7 @@ impl Session<'_> {
     }
 
     /// Compares an archive that is only read, and warns if it is not what this host knows.
-    fn compare(&self, archive: &Opened<AnyStore>) -> Result<Pinned, Failure> {
+    pub(crate) fn compare(&self, archive: &Opened<AnyStore>) -> Result<Pinned, Failure> {
         let pin: Option<Pin> = match self.state.pin(&self.place()) {
             Err(StateError::File { source, .. })
                 if source.kind() == std::io::ErrorKind::PermissionDenied =>

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use terrarium_core::Candidate;
+use terrarium_core::{Candidate, DEFAULT_PROJECT, InstanceRef};
 use terrarium_s3::archive::{AnyStore, Archive, ArchiveError, Catalog, Entry, Point};
 use terrarium_s3::crypto::VerifyingKey;
 use terrarium_s3::format::{Base, Kind, Lineage, Manifest, ManifestPlace, Place, Verdict};
@@ -14,6 +14,7 @@ use crate::exit::Failure;
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Listed {
     pub(crate) name: String,
+    pub(crate) project: Option<String>,
     pub(crate) lineage: Lineage,
     pub(crate) guid: Guid,
     pub(crate) snapshot: SnapshotName,
@@ -62,6 +63,7 @@ impl Listed {
         } = point;
         Self {
             name: manifest.instance,
+            project: manifest.project,
             lineage: manifest.lineage,
             guid: manifest.guid,
             snapshot: manifest.snapshot,
@@ -169,6 +171,15 @@ impl Points {
         let named = self.listed.iter().filter(|point| point.name == name);
         let mut named: Vec<_> = named.cloned().collect();
         named.sort_by_key(|point| (point.created, point.order()));
+        named
+    }
+
+    /// The points of an instance, the oldest first; those that were stored by name alone count to the default
+    /// project.
+    pub(crate) fn of_instance(&self, instance: &InstanceRef) -> Vec<Listed> {
+        let mut named = self.of_name(instance.name.as_str());
+        let project = instance.project.as_str();
+        named.retain(|point| point.project.as_deref().unwrap_or(DEFAULT_PROJECT) == project);
         named
     }
 

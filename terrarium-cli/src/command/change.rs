@@ -149,7 +149,7 @@ impl Change {
         Ok(Exit::Done)
     }
 
-    fn tell(
+    pub(super) fn tell(
         &self,
         report: &Report,
         recovered: &[Report],
@@ -186,7 +186,7 @@ impl Change {
     }
 
     /// A recovery did what was asked for.
-    fn tell_recovered(
+    pub(super) fn tell_recovered(
         &self,
         recovered: &[Report],
         now: &Inventory,
@@ -208,7 +208,7 @@ impl Change {
     }
 }
 
-fn tell_recoveries(recovered: &[Report], context: &Context) {
+pub(super) fn tell_recoveries(recovered: &[Report], context: &Context) {
     if context.console.json {
         return;
     }
@@ -220,7 +220,7 @@ fn tell_recoveries(recovered: &[Report], context: &Context) {
 }
 
 /// An operation that was cut off stands in the way.
-fn tell_stuck(report: &Report, context: &Context) -> Result<Exit, Failure> {
+pub(super) fn tell_stuck(report: &Report, context: &Context) -> Result<Exit, Failure> {
     let failure = report::stuck(report);
     if context.console.json {
         context

@@ -3,6 +3,7 @@
 mod change;
 mod list;
 mod restore;
+mod restore_archived;
 mod snapshot;
 mod stream_info;
 mod stream_look;
@@ -13,9 +14,9 @@ mod undo;
 use std::sync::Arc;
 
 use jiff::Zoned;
-use terrarium_core::{Host, Instances, Zfs};
+use terrarium_core::{Host, Instances, Streams, Zfs};
 
-use crate::args::Backup;
+use crate::args::{Backup, Source};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::signal::Interrupt;
@@ -38,7 +39,21 @@ pub(crate) struct Context {
 }
 
 /// Carries out a command on a host.
-pub(crate) async fn backup<Z: Zfs, I: Instances>(
+pub(crate) async fn backup<Z: Streams, I: Instances>(
+    host: &Host<Z, I>,
+    command: &Backup,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    match command {
+        Backup::Restore(args) if args.source == Source::Archive => {
+            restore_archived::restore_archived(host, args, context).await
+        }
+        command => local(host, command, context).await,
+    }
+}
+
+/// Carries out a command that needs no archive.
+pub(crate) async fn local<Z: Zfs, I: Instances>(
     host: &Host<Z, I>,
     command: &Backup,
     context: &Context,

@@ -7,7 +7,7 @@ pub(crate) mod report;
 pub(crate) mod stream;
 mod table;
 pub(crate) mod tree;
-mod units;
+pub(crate) mod units;
 
 use std::fmt::Write;
 

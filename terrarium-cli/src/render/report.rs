@@ -54,6 +54,9 @@ fn restored_text(
     let did =
         |action: fn(&Action) -> bool| report.steps.iter().any(|step| action(&step.step.action));
     let mut text = match &restored.new {
+        Some(new) if *new == restored.instance => {
+            format!("Made {new} anew, as it was at {name}.\n")
+        }
         Some(new) => format!("Restored {name} of {} as {new}.\n", restored.instance),
         None if did(|action| matches!(action, Action::Rollback { .. })) => {
             format!("Rolled {} back to {name}.\n", restored.instance)

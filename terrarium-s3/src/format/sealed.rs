@@ -56,7 +56,7 @@ pub struct SealedBytes(Vec<u8>);
 #[non_exhaustive]
 pub enum OpenError {
     /// It cannot be decrypted.
-    #[error("the sealed section of the manifest {0}")]
+    #[error("the sealed section of the manifest: {0}")]
     Decrypt(#[source] CryptoError),
     /// What was decrypted is not what belongs there.
     #[error(transparent)]

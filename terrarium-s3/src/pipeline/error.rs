@@ -174,7 +174,7 @@ pub enum ReadError {
         checksum: &'static str,
     },
     /// The part cannot be decrypted.
-    #[error("{key} {source}")]
+    #[error("{key}: {source}")]
     Decrypt {
         /// The part.
         key: Key,
