@@ -51,8 +51,8 @@ pub struct Point {
 /// Publishes a stream that is stored whole: from now on it is a restore point. The sender must have ended
 /// well; whether it did, the stream alone cannot say.
 ///
-/// The manifest is created, never written over another. If it is there already with equal bytes, that is
-/// a success. The journal is removed.
+/// The manifest is created, never written over another; tried as often as the parts were. If it is there already
+/// with equal bytes, that is a success. The journal is removed.
 ///
 /// # Errors
 /// [`PublishError`]; the point is not published then, except that after
@@ -100,6 +100,7 @@ pub async fn publish<S: Store>(
         parts: stored.parts,
     };
     let body = manifest.write(key)?;
+    let options = &stored.options;
     // What an earlier run has left, somebody else may have collected meanwhile.
     for part in manifest
         .parts
@@ -107,12 +108,14 @@ pub async fn publish<S: Store>(
         .filter(|part| part.key.run != stored.run)
     {
         let key = layout.key(&Place::Part(part.key))?;
-        if store.size(&key).await.map_err(PublishError::Store)? != Some(part.stored_bytes) {
+        let size = options.retry(|| store.size(&key)).await;
+        if size.map_err(PublishError::Store)? != Some(part.stored_bytes) {
             return Err(PublishError::Gone { key });
         }
     }
     let at = layout.key(&manifest.place())?;
-    create_or_same(store, &at, body)
+    options
+        .retry(|| create_or_same(store, &at, body.clone()))
         .await
         .map_err(PublishError::Store)?;
     if let Some(journal) = stored.journal {

@@ -35,6 +35,7 @@ pub struct Stored {
     pub(super) journal: Option<Journal>,
     pub(super) run: RunId,
     pub(super) recipients: Recipients,
+    pub(super) options: Options,
 }
 
 impl Stored {
@@ -168,6 +169,7 @@ pub async fn write_stream<S: Store>(
         journal,
         run,
         recipients: recipients.clone(),
+        options: options.clone(),
     })
 }
 
