@@ -47,10 +47,13 @@ impl Default for Folders {
 /// A host: its ZFS, its LXD, and our own files on it.
 #[derive(Debug)]
 pub struct Host<Z, I> {
-    zfs: Arc<Z>,
-    instances: I,
+    pub(crate) zfs: Arc<Z>,
+    pub(crate) instances: I,
     details: DetailsDir,
     locks: LockDir,
+    /// Journals of exports that were cut off.
+    #[cfg(feature = "archive")]
+    pub(crate) exports: PathBuf,
 }
 
 /// What a restore is to bring about.
@@ -91,6 +94,8 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
             instances,
             details: DetailsDir::new(folders.state.join("operations")),
             locks: LockDir::new(folders.run.join("locks")),
+            #[cfg(feature = "archive")]
+            exports: folders.state.join("exports"),
         }
     }
 
@@ -199,7 +204,7 @@ pub enum Begun<'a, Z, I> {
 /// Exclusive access to some instances: nobody else of ours changes them while it lasts.
 #[derive(Debug)]
 pub struct Session<'a, Z, I> {
-    planner: Planner<'a, Z, I>,
+    pub(crate) planner: Planner<'a, Z, I>,
     _locks: Vec<Lock>,
 }
 
@@ -227,10 +232,10 @@ impl<'a, Z: Zfs, I: Instances> Session<'a, Z, I> {
 /// What was found at one moment, and the plans that can be made from it.
 #[derive(Debug)]
 pub struct Planner<'a, Z, I> {
-    host: &'a Host<Z, I>,
-    inventory: Inventory,
+    pub(crate) host: &'a Host<Z, I>,
+    pub(crate) inventory: Inventory,
     recovered: Vec<Report>,
-    now: Zoned,
+    pub(crate) now: Zoned,
 }
 
 impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {

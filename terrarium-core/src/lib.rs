@@ -19,6 +19,8 @@ pub mod details;
 pub mod drill;
 mod error;
 mod execute;
+#[cfg(feature = "archive")]
+pub mod export;
 #[cfg(feature = "fakes")]
 pub mod fake;
 mod host;
