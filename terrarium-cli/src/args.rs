@@ -71,6 +71,16 @@ Examples:
   terrariumctl backup undo --instance web --dry-run
   terrariumctl backup undo --instance web --start";
 
+const EXPORT_EXAMPLES: &str = "\
+Sent is what is new since the nearest point that the archive has, or all of it; compressed and encrypted to the
+archive's recipients. A point is listed in the archive only when all of it is there. What was cut off is continued.
+
+Without --instance all instances are exported; one that fails does not stop the others.
+
+Examples:
+  terrariumctl backup export --archive s3://backups/host1
+  terrariumctl backup export --instance web --dry-run";
+
 const STREAM_INFO_EXAMPLES: &str = "\
 Works anywhere: without ZFS, without LXD, without root. Ends with 0 only if the stream is whole and sound.
 
@@ -150,6 +160,9 @@ pub(crate) enum Backup {
     /// Take back the last restore in place
     #[command(after_help = UNDO_EXAMPLES)]
     Undo(UndoArgs),
+    /// Store the newest restore point of one, several or all instances in the archive
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export(Box<ExportArgs>),
 }
 
 impl Backup {
@@ -160,13 +173,14 @@ impl Backup {
             Backup::Snapshot(args) => !args.dry_run,
             Backup::Restore(args) => !args.consent.dry_run,
             Backup::Undo(args) => !args.consent.dry_run,
+            Backup::Export(args) => !args.dry_run,
         }
     }
 
     /// The instance that is to be started in the end.
     pub(crate) fn starts(&self) -> Option<InstanceRef> {
         match self {
-            Backup::List(_) | Backup::Snapshot(_) => None,
+            Backup::List(_) | Backup::Snapshot(_) | Backup::Export(_) => None,
             Backup::Restore(args) => args.start.then(|| args.restored()),
             Backup::Undo(args) => args.start.then(|| args.instance.clone()),
         }
@@ -317,6 +331,21 @@ pub(crate) struct RestoreArgs {
     pub(crate) consent: ConsentArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The instance; may be given several times [default: all]
+    #[arg(long = "instance", value_name = "[PROJECT/]NAME")]
+    pub(crate) instances: Vec<InstanceRef>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// Go on with a history that another host exported last
+    #[arg(long)]
+    pub(crate) adopt: bool,
+    /// Show what would be done and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
 /// Where restore points are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Source {
@@ -375,7 +404,7 @@ impl StopArgs {
 
 impl RestoreArgs {
     /// The instance that is there in the end.
-    fn restored(&self) -> InstanceRef {
+    pub(crate) fn restored(&self) -> InstanceRef {
         let project = self.target_project.as_ref();
         let project = project.unwrap_or(&self.instance.project).clone();
         match &self.as_new {

@@ -44,3 +44,5 @@ pub const LXD_PROTECTION: &str = "security.protection.delete";
 pub const LXD_TEMPLATE: &str = "volatile.apply_template";
 /// The LXD config key that holds the id map of the files on disk.
 pub const LXD_IDMAP: &str = "volatile.last_state.idmap";
+/// The LXD config key that tells an instance from all others, a copy of it included.
+pub const LXD_UUID: &str = "volatile.uuid";

@@ -308,7 +308,7 @@ async fn another_host_does_not_go_on_with_a_lineage_unless_it_says_so() {
         .unwrap_err();
     assert_eq!(refused.class(), Class::Refused);
     assert!(
-        matches!(&refused, ExportError::ForeignHost { key, .. } if *key == rig.key.verifying_key()),
+        matches!(&refused, ExportError::ForeignHost { key, .. } if **key == rig.key.verifying_key()),
         "{refused:?}"
     );
     assert!(refused.help().expect("help").contains("--adopt"));
@@ -448,7 +448,7 @@ mod cut_off {
         };
         assert!(
             matches!(
-                source,
+                &**source,
                 WriteError::Store {
                     source: StoreError::NoSpace { .. },
                     ..

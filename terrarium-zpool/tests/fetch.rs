@@ -236,7 +236,10 @@ async fn restore(
     let request = archive.request(points);
     let known = session.planner().inventory().instance(&web()).is_some();
     let target = request.chain[points - 1].guid;
-    let plan = session.planner().plan_fetch(&web(), &request.chain).await?;
+    let plan = session
+        .planner()
+        .plan_fetch(&web(), &web(), &request.chain)
+        .await?;
     let plan = match plan {
         Some(fetch) => {
             let sealed = session.fetch(&fetch, &request).await?;
@@ -522,7 +525,10 @@ fn an_instance_that_is_made_anew_survives_a_crash_before_any_step() {
             let request = archive.request(2);
             let ended = {
                 let mut session = begin(&host).await;
-                let fetch = session.planner().plan_fetch(&web(), &request.chain).await;
+                let fetch = session
+                    .planner()
+                    .plan_fetch(&web(), &web(), &request.chain)
+                    .await;
                 let fetch = fetch.expect("planned").expect("something to fetch");
                 let sealed = session.fetch(&fetch, &request).await.expect("fetched");
                 session.refresh().await.expect("read again");
@@ -570,7 +576,10 @@ fn a_restore_of_what_was_fetched_survives_a_crash_before_any_step() {
             let request = archive.request(2);
             let ended = {
                 let mut session = begin(&host).await;
-                let fetch = session.planner().plan_fetch(&web(), &request.chain).await;
+                let fetch = session
+                    .planner()
+                    .plan_fetch(&web(), &web(), &request.chain)
+                    .await;
                 let fetch = fetch.expect("planned").expect("something to fetch");
                 session.fetch(&fetch, &request).await.expect("fetched");
                 session.refresh().await.expect("read again");
@@ -622,7 +631,10 @@ fn a_fetch_that_dies_anywhere_leaves_what_is_here_and_the_next_one_ends_it() {
             let request = archive.request(3);
             {
                 let session = begin(&host).await;
-                let fetch = session.planner().plan_fetch(&web(), &request.chain).await;
+                let fetch = session
+                    .planner()
+                    .plan_fetch(&web(), &web(), &request.chain)
+                    .await;
                 let fetch = fetch.expect("planned").expect("something to fetch");
                 let limit = std::time::Duration::from_millis(wait);
                 let fetching = session.fetch(&fetch, &request);

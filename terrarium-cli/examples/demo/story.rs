@@ -15,6 +15,11 @@ use crate::containers;
 /// The pool file in the demo's folder.
 pub(crate) const POOL_FILE: &str = "pool";
 
+/// The folder of the archive.
+const ARCHIVE: &str = "archive";
+/// Where the host keeps what it knows of its archives.
+const STATE: &str = "state";
+
 const SIZE: u64 = 128 << 20;
 
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
@@ -100,12 +105,60 @@ impl<'a> Story<'a> {
         say(out, "All that there is now.")?;
         self.run(out, "backup list")?;
 
+        self.lose_the_pool(out, web, db)?;
+
         let compared = self.compared;
         writeln!(
             out,
             "\nOK: all files of a container were read and hashed {compared} times, and were as they must be."
         )?;
         Ok(())
+    }
+
+    /// Exports both containers, loses the pool, and makes them anew from the archive.
+    fn lose_the_pool(
+        &mut self,
+        out: &mut dyn Write,
+        web: &TreeListing,
+        db: &TreeListing,
+    ) -> Outcome {
+        say(
+            out,
+            "Off-site: an archive, here in a folder. Only who has identity.txt can read it.",
+        )?;
+        std::fs::create_dir(self.folder.join(ARCHIVE))?;
+        self.shell(out, "terrariumctl archive keygen > identity.txt")?;
+        self.shell(
+            out,
+            "terrariumctl archive init --recipient $(sed -n 's/^# public key: //p' identity.txt)",
+        )?;
+        self.run(
+            out,
+            "backup restore --instance web --at before-upgrade --yes",
+        )?;
+        self.run(out, "backup export --instance web --instance db")?;
+        self.shell(out, "terrariumctl archive list")?;
+        self.shell(
+            out,
+            "terrariumctl archive verify --deep --identity identity.txt",
+        )?;
+
+        say(
+            out,
+            "The machine is lost. What is left is the archive and the identity.",
+        )?;
+        self.shell(out, &format!("rm -r {POOL_FILE} {STATE}"))?;
+        let engine = self
+            .options()
+            .create(&self.folder.join(POOL_FILE), "demo", SIZE);
+        engine.map_err(with_help)?.close()?;
+        for name in ["web", "db"] {
+            let command = "backup restore --source archive --identity identity.txt --instance";
+            self.run(out, &format!("{command} {name}"))?;
+        }
+        self.expect(out, "web", web, "as it was exported")?;
+        self.expect(out, "db", db, "as it was exported")?;
+        self.run(out, "backup list")
     }
 
     /// Makes the pool and what is in it.
@@ -146,7 +199,14 @@ impl<'a> Story<'a> {
 
     /// Shows a command of terrariumctl, has a shell run it, and shows what it says.
     fn run(&self, out: &mut dyn Write, arguments: &str) -> Outcome {
-        let line = format!("terrariumctl --pool-file {POOL_FILE} {arguments}");
+        self.shell(
+            out,
+            &format!("terrariumctl --pool-file {POOL_FILE} {arguments}"),
+        )
+    }
+
+    /// Shows a command, has a shell run it, and shows what it says.
+    fn shell(&self, out: &mut dyn Write, line: &str) -> Outcome {
         writeln!(out, "$ {line}")?;
         let mut path = self.programs.as_os_str().to_owned();
         if let Some(rest) = std::env::var_os("PATH") {
@@ -154,7 +214,7 @@ impl<'a> Story<'a> {
             path.push(rest);
         }
         let mut command = Command::new("sh");
-        command.args(["-c", &line]).current_dir(self.folder);
+        command.args(["-c", line]).current_dir(self.folder);
         command
             .env("PATH", path)
             .env("TZ", "UTC")
@@ -162,11 +222,13 @@ impl<'a> Story<'a> {
         for variable in [
             "TERRARIUM_POOL_FILE",
             "TERRARIUM_ZPOOL",
-            "TERRARIUM_STATE_DIR",
             "TERRARIUM_RUN_DIR",
         ] {
             command.env_remove(variable);
         }
+        let archive = format!("file://{}", self.folder.join(ARCHIVE).display());
+        command.env("TERRARIUM_ARCHIVE", archive);
+        command.env("TERRARIUM_STATE_DIR", self.folder.join(STATE));
         let said = command.output()?;
         out.write_all(&said.stdout)?;
         out.write_all(&said.stderr)?;

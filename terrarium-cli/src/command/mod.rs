@@ -1,6 +1,7 @@
 //! The commands: what is asked of terrarium-core, and how its answer is shown.
 
 mod change;
+mod export;
 mod list;
 mod restore;
 mod restore_archived;
@@ -14,7 +15,7 @@ mod undo;
 use std::sync::Arc;
 
 use jiff::Zoned;
-use terrarium_core::{Host, Instances, Streams, Zfs};
+use terrarium_core::{Host, Instances, Streams};
 
 use crate::args::{Backup, Source};
 use crate::console::Console;
@@ -48,12 +49,17 @@ pub(crate) async fn backup<Z: Streams, I: Instances>(
         Backup::Restore(args) if args.source == Source::Archive => {
             restore_archived::restore_archived(host, args, context).await
         }
-        command => local(host, command, context).await,
+        Backup::Restore(args) => restore::restore(host, args, context).await,
+        Backup::List(args) => list::list(host, args, context).await,
+        Backup::Snapshot(args) => snapshot::snapshot(host, args, context).await,
+        Backup::Undo(args) => undo::undo(host, args, context).await,
+        Backup::Export(args) => export::export(host, args, context).await,
     }
 }
 
-/// Carries out a command that needs no archive.
-pub(crate) async fn local<Z: Zfs, I: Instances>(
+/// Carries out a command that needs no archive, on a host in memory, which cannot send.
+#[cfg(test)]
+pub(crate) async fn local<Z: terrarium_core::Zfs, I: Instances>(
     host: &Host<Z, I>,
     command: &Backup,
     context: &Context,
@@ -63,5 +69,6 @@ pub(crate) async fn local<Z: Zfs, I: Instances>(
         Backup::Snapshot(args) => snapshot::snapshot(host, args, context).await,
         Backup::Restore(args) => restore::restore(host, args, context).await,
         Backup::Undo(args) => undo::undo(host, args, context).await,
+        Backup::Export(_) => panic!("it takes an archive"),
     }
 }

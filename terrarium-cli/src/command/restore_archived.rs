@@ -46,7 +46,9 @@ pub(crate) async fn restore_archived<Z: Streams, I: Instances>(
     let look = async { Ok::<_, Failure>(host.look(now.clone()).await?) };
     let planner = interrupt.or(look).await?;
     let known = planner.inventory().instance(&args.instance).is_some();
-    let fetch = planner.plan_fetch(&args.instance, &chosen.chain).await?;
+    let fetch = planner
+        .plan_fetch(&args.instance, &args.restored(), &chosen.chain)
+        .await?;
     let request = args.request();
     refuse_what_is_in_the_way(&planner, args, &request, known)?;
     let outlook = Outlook {
@@ -211,7 +213,9 @@ async fn fetch_and_plan<Z: Streams, I: Instances>(
 ) -> Result<Option<Plan>, Failure> {
     let planner = session.planner();
     let known = planner.inventory().instance(&args.instance).is_some();
-    let fetch = planner.plan_fetch(&args.instance, &chosen.chain).await?;
+    let fetch = planner
+        .plan_fetch(&args.instance, &args.restored(), &chosen.chain)
+        .await?;
     let mut sealed = None;
     if let Some(fetch) = &fetch {
         let transfer = Transfer::begin(&context.console, "fetched", fetch.stream_bytes());

@@ -82,7 +82,7 @@ pub(crate) fn failure(failure: &Failure) -> String {
 }
 
 /// A notice, on a line of its own.
-fn notice(notice: &Notice) -> String {
+pub(crate) fn notice(notice: &Notice) -> String {
     let level = match notice.level {
         Level::Info => "note",
         Level::Warning => "warning",

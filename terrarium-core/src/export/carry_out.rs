@@ -41,7 +41,10 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
             ExportDecision::UpToDate { .. } => (plan.lineage, None),
             ExportDecision::Send { base, .. } => {
                 let lineage = match plan.lineage {
-                    Some(lineage) => lineage,
+                    Some(lineage) => {
+                        self.claim_lineage(plan).await?;
+                        lineage
+                    }
                     None => self.begin_lineage(plan).await?,
                 };
                 exported.new_lineage.clone_from(&plan.new_lineage);
@@ -55,7 +58,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         exported.stored = stored;
         let unsettled = |source| ExportError::Unsettled {
             snapshot: plan.snapshot.clone(),
-            source,
+            source: Box::new(source),
         };
         if stored.is_some() || plan.missing_bookmark.is_some() {
             self.bookmark(plan).await.map_err(unsettled)?;
@@ -147,7 +150,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         let published = publish(&**archive.store(), archive.layout(), stored, point, key).await;
         published.map_err(|source| ExportError::Publish {
             snapshot: plan.snapshot.clone(),
-            source,
+            source: Box::new(source),
         })?;
         Ok(report)
     }
@@ -169,6 +172,26 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         })
         .await?;
         Ok(lineage)
+    }
+
+    /// Notes whose lineage it is, if it came from an archive without saying so.
+    async fn claim_lineage(&self, plan: &ExportPlan) -> Result<(), ExportError> {
+        let dataset = &plan.covered.dataset;
+        let Some(uuid) = uuid(&plan.record) else {
+            return Ok(());
+        };
+        if dataset.local.contains_key(property::LINEAGE_OF) {
+            return Ok(());
+        }
+        let changes = [(property::LINEAGE_OF.to_owned(), Some(uuid.to_owned()))];
+        let (name, guid) = (dataset.name.to_string(), dataset.guid);
+        self.zfs(move |zfs| {
+            same(zfs, &name, guid)?;
+            zfs.set_user_properties(&name, &changes.into())?;
+            Ok(())
+        })
+        .await?;
+        Ok(())
     }
 
     /// The instance as LXD has it now, and what is in its profiles.

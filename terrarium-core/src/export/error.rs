@@ -26,7 +26,7 @@ pub enum ExportError {
         /// The archive.
         archive: ArchiveId,
         /// This host's key, if it has one.
-        key: Option<VerifyingKey>,
+        key: Option<Box<VerifyingKey>>,
     },
     /// Another host has the same history, and exported last.
     #[error(
@@ -38,7 +38,7 @@ pub enum ExportError {
         /// The history.
         lineage: Lineage,
         /// The other one's key.
-        key: VerifyingKey,
+        key: Box<VerifyingKey>,
     },
     /// ZFS did not send all of the stream.
     #[error("cannot export {snapshot}: the stream was not sent to its end")]
@@ -56,7 +56,7 @@ pub enum ExportError {
         snapshot: SnapshotName,
         /// Why not.
         #[source]
-        source: WriteError,
+        source: Box<WriteError>,
     },
     /// The stream is stored, but its manifest is not.
     #[error("cannot export {snapshot}: it is stored, but not listed")]
@@ -65,7 +65,7 @@ pub enum ExportError {
         snapshot: SnapshotName,
         /// Why not.
         #[source]
-        source: PublishError,
+        source: Box<PublishError>,
     },
     /// The point is in the archive; what belongs to it here is not as it should be.
     #[error("{snapshot} is in the archive, but not all is settled here")]
@@ -74,7 +74,7 @@ pub enum ExportError {
         snapshot: SnapshotName,
         /// Why not.
         #[source]
-        source: Error,
+        source: Box<Error>,
     },
 }
 
@@ -86,12 +86,12 @@ impl ExportError {
             ExportError::Archive(error) => class_of_archive(error),
             ExportError::MayNotSign { .. } | ExportError::ForeignHost { .. } => Class::Refused,
             ExportError::Send { .. } | ExportError::Unsettled { .. } => Class::Failed,
-            ExportError::Write { source, .. } => match source {
+            ExportError::Write { source, .. } => match &**source {
                 WriteError::Store { source, .. } => class_of_store(source),
                 WriteError::JournalInUse { .. } => Class::Refused,
                 _ => Class::Failed,
             },
-            ExportError::Publish { source, .. } => match source {
+            ExportError::Publish { source, .. } => match &**source {
                 PublishError::Store(source) => class_of_store(source),
                 _ => Class::Failed,
             },
@@ -112,20 +112,25 @@ impl ExportError {
                     .to_owned(),
             ),
             ExportError::Send { source, .. } => source.help().map(Into::into),
-            ExportError::Write { source: WriteError::Store { source, .. }, .. }
-            | ExportError::Publish { source: PublishError::Store(source), .. } => {
-                let help = source.help();
-                help.map(|help| format!("{help}; what is stored already is not sent again"))
-            }
-            ExportError::Publish { source: PublishError::Gone { .. }, .. } => {
-                Some("export again".to_owned())
-            }
+            ExportError::Write { source, .. } => match &**source {
+                WriteError::Store { source, .. } => not_sent_again(source),
+                _ => None,
+            },
+            ExportError::Publish { source, .. } => match &**source {
+                PublishError::Store(source) => not_sent_again(source),
+                PublishError::Gone { .. } => Some("export again".to_owned()),
+                _ => None,
+            },
             ExportError::Unsettled { .. } => {
                 Some("export again: nothing is sent, only what is missing here is made up for".to_owned())
             }
-            _ => None,
         }
     }
+}
+
+fn not_sent_again(error: &StoreError) -> Option<String> {
+    let help = error.help();
+    help.map(|help| format!("{help}; what is stored already is not sent again"))
 }
 
 fn class_of_archive(error: &ArchiveError) -> Class {
@@ -150,7 +155,7 @@ fn class_of_store(error: &StoreError) -> Class {
     }
 }
 
-struct Named<'a>(&'a Option<VerifyingKey>);
+struct Named<'a>(&'a Option<Box<VerifyingKey>>);
 
 impl std::fmt::Display for Named<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -72,7 +72,7 @@ impl<S: Store> ExportTo<'_, S> {
             Some(key) if hosts.contains(&key.verifying_key()) => Ok(Some(key)),
             key => Err(ExportError::MayNotSign {
                 archive: self.archive.document().id,
-                key: key.map(HostKey::verifying_key),
+                key: key.map(|key| Box::new(key.verifying_key())),
             }),
         }
     }

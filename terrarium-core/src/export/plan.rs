@@ -17,9 +17,6 @@ use crate::point::RestorePoint;
 use crate::property;
 use crate::zfs::Zfs;
 
-/// LXD's config key that is another for every instance, and stays when one is renamed.
-const UUID: &str = "volatile.uuid";
-
 impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
     /// Plans an export of an instance's newest snapshot. Reads of the archive what the catalog leaves open; changes
     /// nothing, neither here nor there.
@@ -99,7 +96,7 @@ pub(super) fn bookmark_of(live: &DatasetName, guid: Guid) -> Result<BookmarkName
 
 /// LXD's uuid of an instance.
 pub(super) fn uuid(record: &InstanceRecord) -> Option<&str> {
-    let uuid = record.definition.config.get(UUID)?;
+    let uuid = record.definition.config.get(property::LXD_UUID)?;
     Some(uuid.as_str()).filter(|uuid| !uuid.is_empty())
 }
 
@@ -111,10 +108,11 @@ fn lineage(covered: &Covered, record: &InstanceRecord) -> Result<Lineage, NewLin
         let found = found.chars().take(80).collect();
         NewLineage::Illegible { found }
     })?;
-    if local.get(property::LINEAGE_OF).map(String::as_str) == uuid(record) {
-        Ok(lineage)
-    } else {
-        Err(NewLineage::Copy { lineage })
+    match local.get(property::LINEAGE_OF).map(String::as_str) {
+        // It came from an archive, and LXD has made the instance anew.
+        None => Ok(lineage),
+        of if of == uuid(record) => Ok(lineage),
+        Some(_) => Err(NewLineage::Copy { lineage }),
     }
 }
 
@@ -216,7 +214,7 @@ async fn read<S: Store>(
             Err(ExportError::ForeignHost {
                 instance: instance.clone(),
                 lineage,
-                key,
+                key: Box::new(key),
             })
         }
         _ => Ok(archived),

@@ -52,7 +52,7 @@ pub(super) async fn send<Z: Streams, S: Store>(
         // It had nobody to write to any more: the reader says why.
         (Err(error), Err(source)) if is_broken_pipe(&error) => Err(ExportError::Write {
             snapshot: snapshot.clone(),
-            source,
+            source: Box::new(source),
         }),
         (Err(source), _) => Err(ExportError::Send {
             snapshot: snapshot.clone(),
@@ -60,7 +60,7 @@ pub(super) async fn send<Z: Streams, S: Store>(
         }),
         (Ok(()), Err(source)) => Err(ExportError::Write {
             snapshot: snapshot.clone(),
-            source,
+            source: Box::new(source),
         }),
     }
 }

@@ -65,6 +65,9 @@ pub struct FetchPlan {
     place: Option<DatasetName>,
     #[serde(skip)]
     properties: BTreeMap<String, String>,
+    /// The user properties that say which history it belongs to.
+    #[serde(skip)]
+    history: BTreeMap<String, Option<String>>,
 }
 
 /// One stream of a chain.
@@ -84,7 +87,8 @@ pub struct FetchedStream {
 type Fetching<T> = Result<T, FetchError>;
 
 impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
-    /// Plans how the last point of `chain` comes here, for `instance`. `None`: it is here.
+    /// Plans how the last point of `chain` comes here, for `instance`, or for `new` that is to be made from it.
+    /// `None`: it is here.
     ///
     /// # Errors
     /// [`FetchError::Incomplete`], [`FetchError::OtherLineage`]; [`Error::NotCovered`]; a pool that cannot be written
@@ -92,15 +96,19 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
     pub async fn plan_fetch(
         &self,
         instance: &InstanceRef,
+        new: &InstanceRef,
         chain: &[Manifest],
     ) -> Fetching<Option<FetchPlan>> {
         let Some(target) = chain.last() else {
             let instance = instance.clone();
             return Err(Error::NothingToExport { instance }.into());
         };
-        let covered = match self.inventory.instance(instance) {
-            Some(_) => Some(self.inventory.covered(instance)?.1),
-            None => None,
+        let (record, covered) = match self.inventory.instance(instance) {
+            Some(_) => self
+                .inventory
+                .covered(instance)
+                .map(|(a, b)| (Some(a), Some(b)))?,
+            None => (None, None),
         };
         if let Some(covered) = covered {
             refuse_other_lineage(instance, covered, target.lineage)?;
@@ -139,7 +147,12 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
         for (name, value) in [("canmount", "noauto"), ("mountpoint", "legacy")] {
             properties.insert(name.to_owned(), value.to_owned());
         }
-        properties.insert(property::LINEAGE.to_owned(), target.lineage.to_string());
+        let mut history = BTreeMap::new();
+        // A copy begins a history of its own.
+        let lineage = (covered.is_some() || new == instance).then(|| target.lineage.to_string());
+        history.insert(property::LINEAGE.to_owned(), lineage);
+        let uuid = record.and_then(|record| record.definition.config.get(property::LXD_UUID));
+        history.insert(property::LINEAGE_OF.to_owned(), uuid.cloned());
         let streams: Vec<_> = missing.iter().map(FetchedStream::of).collect();
         self.refuse_no_room(
             &pool,
@@ -160,6 +173,7 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
             staged,
             place,
             properties,
+            history,
         }))
     }
 

@@ -104,10 +104,6 @@ pub fn plan_recreate(inventory: &Inventory, request: &RecreateRequest) -> Result
         definition
             .config
             .insert(property::LXD_IDMAP.to_owned(), idmap.clone());
-    } else {
-        notices.push(Notice::warning(
-            "the id map of the point's files is not on record; LXD takes them as they are",
-        ));
     }
     let intent = Intent {
         version: Intent::VERSION,

@@ -1,5 +1,7 @@
 //! Instances of a pool file, an archive in memory whose store fails to order, and exports from one to the other.
 
+#![allow(clippy::unwrap_used, reason = "a rig of tests")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

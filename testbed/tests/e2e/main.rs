@@ -3,6 +3,7 @@
 //! One module per topic. `make e2e` compiles this on the host, runs it in the guest,
 //! and `make e2e ARGS=guest::` runs the tests whose names contain `guest::`.
 
+mod archive;
 mod as_new;
 mod core_conformance;
 mod embedded_engine;

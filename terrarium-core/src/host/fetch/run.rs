@@ -170,21 +170,27 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
 
     /// What was received becomes a point of its instance, which from now on belongs to the point's lineage.
     async fn give_place(&self, plan: &FetchPlan) -> Fetching<()> {
-        let Some(place) = plan.place.clone() else {
-            return Ok(());
+        let live = match self.planner.inventory.instance(&plan.instance) {
+            Some(_) => Some(self.planner.inventory.covered(&plan.instance)?.1),
+            None => None,
         };
-        let (_, covered) = self.planner.inventory.covered(&plan.instance)?;
-        let live = (!covered.dataset.local.contains_key(property::LINEAGE))
-            .then(|| covered.dataset.name.clone());
-        let lineage = plan.properties.get(property::LINEAGE).cloned();
-        let staged = plan.staged.clone();
+        let live = live.filter(|live| !live.dataset.local.contains_key(property::LINEAGE));
+        let live = live.map(|live| live.dataset.name.clone());
+        let (staged, place, history) = (
+            plan.staged.clone(),
+            plan.place.clone(),
+            plan.history.clone(),
+        );
         self.planner
             .on_zfs(move |zfs| {
+                zfs.set_user_properties(staged.as_str(), &history)?;
                 if let Some(live) = live {
-                    let changes = BTreeMap::from([(property::LINEAGE.to_owned(), lineage)]);
-                    zfs.set_user_properties(live.as_str(), &changes)?;
+                    zfs.set_user_properties(live.as_str(), &history)?;
                 }
-                zfs.rename(&staged, &place)
+                match place {
+                    Some(place) => zfs.rename(&staged, &place),
+                    None => Ok(()),
+                }
             })
             .await?;
         Ok(())

@@ -1,0 +1,200 @@
+//! Disaster recovery: what was exported comes back, in place, as new, and after everything else is lost.
+
+use std::path::Path;
+
+use testbed::{Finished, Image, Instance, lxc, run, terrariumctl, unique_name, zfs};
+
+use crate::time_machine::{snapshot, snapshots, undo};
+
+/// An archive in a folder of the guest, and the identity that reads it.
+struct Archive {
+    folder: tempfile::TempDir,
+}
+
+impl Archive {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Self { folder };
+        std::fs::create_dir(archive.path("objects")).expect("a folder");
+        let identity = terrariumctl(["archive", "keygen"]).succeeds().stdout;
+        let recipient = identity
+            .lines()
+            .find_map(|line| line.strip_prefix("# public key: "))
+            .expect("its recipient");
+        archive
+            .command(&["archive", "init", "--recipient", recipient])
+            .succeeds();
+        std::fs::write(archive.path("identity.txt"), &identity).expect("written");
+        archive
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Finished {
+        let place = format!("file://{}", self.path("objects"));
+        terrariumctl([arguments, &["--archive", &place]].concat())
+    }
+
+    fn export(&self, instance: &Instance) -> Finished {
+        self.command(&["backup", "export", "--instance", instance.name()])
+    }
+
+    fn restore(&self, instance: &str, more: &[&str]) -> Finished {
+        let identity = self.path("identity.txt");
+        let command = [
+            "backup",
+            "restore",
+            "--source",
+            "archive",
+            "--yes",
+            "--identity",
+            &identity,
+            "--instance",
+            instance,
+        ];
+        self.command(&[&command[..], more].concat())
+    }
+}
+
+/// A running container with two points in an archive: a full one, and an increment to it.
+fn exported(stem: &str, archive: &Archive) -> (Instance, String, String) {
+    let web = Instance::create(stem, Image::Busybox);
+    web.set_config("user.note", "kept");
+    web.start();
+    web.sh("echo one > /root/f && chown 5:7 /root/f && head -c 3000000 /dev/urandom > /root/noise")
+        .finish()
+        .succeeds();
+    let one = snapshot(&web, &[]);
+    archive.export(&web).succeeds();
+    web.sh("echo two > /root/f").finish().succeeds();
+    let two = snapshot(&web, &[]);
+    archive.export(&web).succeeds();
+    (web, one, two)
+}
+
+#[test]
+fn an_instance_that_is_gone_with_its_dataset_is_made_anew_and_runs() {
+    let archive = Archive::new();
+    let (web, one, two) = exported("lost", &archive);
+    let noise = web.sh("md5sum /root/noise").finish().succeeds().stdout;
+    let (address, dataset) = (web.config("volatile.eth0.hwaddr"), web.dataset());
+    lxc(["delete", "--force", web.name()]);
+    assert_eq!(run("zfs").args(["list", &dataset]).finish().code(), Some(1));
+
+    archive.restore(web.name(), &["--start"]).succeeds();
+    assert_eq!(web.state(), "RUNNING");
+    assert_eq!(web.read_file("/root/f"), "two\n");
+    assert_eq!(
+        web.sh("stat -c %u:%g /root/f").finish().succeeds().stdout,
+        "5:7\n"
+    );
+    assert_eq!(
+        web.sh("md5sum /root/noise").finish().succeeds().stdout,
+        noise
+    );
+    assert_eq!(web.config("user.note"), "kept");
+    assert_eq!(
+        web.config("volatile.eth0.hwaddr"),
+        address,
+        "it is the same on its network"
+    );
+    assert_eq!(web.config("user.terrarium.operation"), "");
+    assert_eq!(
+        snapshots(&dataset),
+        [one.as_str(), two.as_str()],
+        "with its history"
+    );
+
+    // The next export goes on where the archive ends.
+    web.sh("echo three > /root/f").finish().succeeds();
+    snapshot(&web, &[]);
+    let done = archive.export(&web).succeeds();
+    assert!(!done.stdout.contains("full"), "{done}");
+
+    // A point that is here already is not read again: an older one, in place, and back.
+    archive
+        .restore(web.name(), &["--at", &one, "--start"])
+        .succeeds();
+    assert_eq!(web.read_file("/root/f"), "one\n");
+    undo(&web, &["--start"]).succeeds();
+    assert_eq!(web.read_file("/root/f"), "three\n");
+}
+
+#[test]
+fn what_is_missing_here_comes_from_the_archive_in_place_and_as_new() {
+    let archive = Archive::new();
+    let (web, one, two) = exported("partly", &archive);
+    web.sh("echo later > /root/f").finish().succeeds();
+    let later = snapshot(&web, &[]);
+    zfs(["destroy", &format!("{}@{two}", web.dataset())]);
+
+    let copy = Instance::adopt(unique_name("copy"));
+    archive
+        .restore(
+            web.name(),
+            &["--at", &two, "--as-new", copy.name(), "--start"],
+        )
+        .succeeds();
+    assert_eq!(copy.read_file("/root/f"), "two\n");
+    assert_ne!(
+        copy.config("volatile.eth0.hwaddr"),
+        web.config("volatile.eth0.hwaddr")
+    );
+    assert_eq!(
+        (web.state().as_str(), web.read_file("/root/f").as_str()),
+        ("RUNNING", "later\n")
+    );
+
+    archive
+        .restore(web.name(), &["--at", &two, "--start"])
+        .succeeds();
+    assert_eq!(
+        (web.state().as_str(), web.read_file("/root/f").as_str()),
+        ("RUNNING", "two\n")
+    );
+    undo(&web, &["--start"]).succeeds();
+    assert_eq!(web.read_file("/root/f"), "later\n");
+    let here = snapshots(&web.dataset());
+    assert!(here.contains(&one) && here.contains(&later), "{here:?}");
+}
+
+#[test]
+fn a_damaged_archive_changes_nothing_and_the_instance_runs_on() {
+    let archive = Archive::new();
+    let (web, _, two) = exported("damaged", &archive);
+    let dataset = web.dataset();
+    zfs(["destroy", &format!("{dataset}@{two}")]);
+    let largest = run("sh")
+        .args([
+            "-c",
+            "find \"$1\" -name '*.age' -printf '%T@ %p\\n' | sort -n | tail -n 1",
+            "sh",
+        ])
+        .arg(archive.path("objects"))
+        .finish()
+        .succeeds()
+        .stdout;
+    let part = largest.trim().split_once(' ').expect("a part").1.to_owned();
+    let content = std::fs::read(&part).expect("a part");
+    std::fs::remove_file(&part).expect("removed");
+    std::fs::write(&part, &content[..content.len() - 1]).expect("written");
+
+    let failed = archive.restore(web.name(), &["--at", &two]).fails_with(1);
+    let name = Path::new(&part)
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    assert!(failed.stderr.contains(&name), "it is named: {failed}");
+    assert_eq!(
+        (web.state().as_str(), web.read_file("/root/f").as_str()),
+        ("RUNNING", "two\n")
+    );
+    let verified = archive.command(&["archive", "verify"]).fails_with(1);
+    assert!(
+        format!("{verified}").contains(&two),
+        "the point is named: {verified}"
+    );
+}
