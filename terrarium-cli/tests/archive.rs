@@ -658,7 +658,7 @@ fn a_passphrase_opens_an_identity_that_it_protects() {
     assert_eq!((wrong.code, wrong.out.len()), (3, 0), "{}", wrong.err);
     assert!(!wrong.err.contains("battery"), "{}", wrong.err);
 
-    // Without a terminal nobody can be asked, and with one what is typed is not shown.
+    // Without a terminal nobody can be asked.
     let alone = scene.command(&line);
     let alone = said(
         Command::new("setsid")
@@ -677,4 +677,37 @@ fn a_passphrase_opens_an_identity_that_it_protects() {
     );
     assert_eq!((alone.code, alone.out.len()), (3, 0), "{}", alone.err);
     assert!(alone.err.contains("--passphrase-file"), "{}", alone.err);
+}
+
+#[test]
+fn a_put_that_is_killed_leaves_nothing_that_is_listed() {
+    let scene = Scene::with(&["content-one"]);
+    let whole = stream("content-two");
+    for length in [200, 100_000, whole.len() - 1] {
+        let mut child = scene
+            .command(&["put", "--name", "web"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(&whole[..length]).expect("written");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        drop(stdin);
+        let points = scene.list()["points"].as_array().map(Vec::len);
+        assert_eq!(points, Some(1), "after {length} bytes");
+        let verified = scene.run(&["verify"]);
+        assert_eq!(
+            verified.code, 0,
+            "what is left is no damage: {}",
+            verified.err
+        );
+    }
+    let again = scene.put("web", &whole, &[]);
+    assert_eq!((again.code, again.err.as_str()), (0, ""));
+    assert!(scene.get(&[]).out == whole);
+    let journals = fs::read_dir(scene.path("state/journals")).expect("a folder");
+    assert_eq!(journals.count(), 0);
 }

@@ -179,3 +179,38 @@ impl From<ReadError> for Failure {
         failure(exit, &error, help)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use terrarium_s3::{Attempt, Call};
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_does_not_answer_is_4_and_3_promises_that_nothing_was_stored() {
+        let attempt = || Attempt {
+            call: Call::Create,
+            name: "v1/archive.json".to_owned(),
+            place: "s3://backups".to_owned(),
+        };
+        let detail = || "it is so".to_owned();
+        let down = || StoreError::Unavailable {
+            attempt: attempt(),
+            detail: detail(),
+        };
+        let denied = || StoreError::Denied {
+            attempt: attempt(),
+            detail: detail(),
+        };
+        let code = |failure: Failure| failure.exit.code();
+        assert_eq!(code(down().into()), 4);
+        assert_eq!(code(ArchiveError::from(down()).into()), 4);
+        assert_eq!(code(ArchiveError::from(denied()).into()), 3);
+        let part = |source| WriteError::Store { number: 7, source };
+        assert_eq!(code(part(down()).into()), 4);
+        assert_eq!(code(part(denied()).into()), 1);
+        assert_eq!(code(PublishError::Store(down()).into()), 4);
+        assert_eq!(code(PublishError::Store(denied()).into()), 1);
+        assert!(Failure::from(denied()).help.is_some());
+    }
+}
