@@ -711,3 +711,76 @@ fn a_put_that_is_killed_leaves_nothing_that_is_listed() {
     let journals = fs::read_dir(scene.path("state/journals")).expect("a folder");
     assert_eq!(journals.count(), 0);
 }
+
+#[test]
+fn a_put_that_is_interrupted_says_so_and_can_be_repeated() {
+    let scene = Scene::new();
+    let whole = stream("content-one");
+    let mut child = scene
+        .command(&["put", "--name", "web"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("a pipe");
+    // More than a pipe holds: it reads, so it listens to signals.
+    stdin.write_all(&whole[..600_000]).expect("written");
+    let process = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a number"));
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).expect("sent");
+    let output = child.wait_with_output().expect("it ends");
+    drop(stdin);
+    let interrupted = said(output);
+    assert_eq!(interrupted.code, 130, "{interrupted:?}");
+    assert!(
+        interrupted.err.contains("not in the archive"),
+        "{}",
+        interrupted.err
+    );
+    assert_eq!(scene.list()["points"].as_array().map(Vec::len), Some(0));
+    assert_eq!(scene.put("web", &whole, &[]).code, 0);
+}
+
+#[test]
+fn a_passphrase_is_asked_for_on_the_terminal_and_not_shown() {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    let scene = Scene::with(&["content-one"]);
+    let own = fs::read(scene.path("identity.txt")).expect("an identity");
+    fs::write(scene.path("identity.age"), protected(&own, "correct horse")).expect("written");
+    let ends = nix::pty::openpty(None, None).expect("a terminal");
+    let command = scene.command(&["get", "--name", "web", "--identity", "identity.age"]);
+    let mut asked = Command::new("setsid");
+    // The terminal on its standard input becomes the one of its own session.
+    asked
+        .args(["-c", "-w"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    asked.envs(
+        command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    asked.current_dir(scene.folder.path());
+    asked.stdin(ends.slave.as_fd().try_clone_to_owned().expect("cloned"));
+    asked.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = asked.spawn().expect("it starts");
+    let mut terminal = fs::File::from(ends.master);
+    let mut shown = Vec::new();
+    let mut some = [0; 256];
+    while !String::from_utf8_lossy(&shown).contains("Passphrase of identity.age: ") {
+        let length = terminal.read(&mut some).expect("a prompt");
+        shown.extend_from_slice(&some[..length]);
+    }
+    terminal.write_all(b"correct horse\n").expect("typed");
+    let output = said(child.wait_with_output().expect("it ends"));
+    assert!(
+        output.code == 0 && output.out == stream("content-one"),
+        "{}",
+        output.err
+    );
+    let length = terminal.read(&mut some).expect("the end of the line");
+    shown.extend_from_slice(&some[..length]);
+    let shown = String::from_utf8_lossy(&shown);
+    assert!(!shown.contains("horse"), "{shown}");
+}
