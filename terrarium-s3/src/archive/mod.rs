@@ -1,17 +1,19 @@
 //! An archive as a whole: made once, opened, looked through, verified.
 //!
 //! ```text
-//! init     a store that is create-only, and archive.json
-//! catalog  one listing: which restore points there are, by lineage
-//! point    one manifest, who signed it, and what was said of it later
-//! chain    the manifests from a full stream to a point
-//! verify   every object that every point needs, with what depends on one that is damaged
+//! init       a store that is create-only, and archive.json
+//! catalog    one listing: which restore points there are, by lineage
+//! point      one manifest, who signed it, and what was said of it later
+//! chain      the manifests from a full stream to a point
+//! verify     every object that every point needs, with what depends on one that is damaged
+//! retention  which points stay, and why (a plan only)
 //! ```
 //! Nobody has to believe what `archive.json` says: a host that writes keeps a [`Pin`] of its own.
 
 mod catalog;
 mod error;
 mod location;
+pub mod retention;
 mod state;
 mod verify;
 
