@@ -52,13 +52,13 @@ impl Progress for Steps<'_> {
 pub(crate) struct Transfer<'a> {
     console: &'a Console,
     done: &'static str,
-    total: u64,
+    total: Option<u64>,
     progress: Arc<pipeline::Progress>,
 }
 
 impl<'a> Transfer<'a> {
-    /// About so many bytes of stream will be `done`.
-    pub(crate) fn begin(console: &'a Console, done: &'static str, total: u64) -> Self {
+    /// About so many bytes of stream will be `done`, if that is known.
+    pub(crate) fn begin(console: &'a Console, done: &'static str, total: Option<u64>) -> Self {
         Self {
             console,
             done,
@@ -93,15 +93,14 @@ impl<'a> Transfer<'a> {
     fn line(&self, elapsed: Duration) -> String {
         let bytes = self.progress.stream_bytes();
         let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
-        let mut line = format!(
-            "{} {} of about {}, {}/s",
-            self.done,
-            units::size(bytes),
-            units::size(self.total.max(bytes)),
-            units::size(rate as u64)
-        );
-        if rate >= 1.0 && self.total > bytes {
-            let left = ((self.total - bytes) as f64 / rate).min(1e9);
+        let total = self.total.map(|total| total.max(bytes));
+        let of = total.map_or(String::new(), |total| {
+            format!(" of about {}", units::size(total))
+        });
+        let (done, rate_shown) = (units::size(bytes), units::size(rate as u64));
+        let mut line = format!("{} {done}{of}, {rate_shown}/s", self.done);
+        if let Some(total) = total.filter(|&total| rate >= 1.0 && total > bytes) {
+            let left = ((total - bytes) as f64 / rate).min(1e9);
             let left = SignedDuration::from_secs_f64(left);
             line.push_str(&format!(", {} left", units::span(left)));
         }
@@ -116,7 +115,7 @@ mod tests {
     #[test]
     fn a_transfer_tells_its_rate_and_the_time_that_is_left() {
         let console = Console::of(std::io::sink(), std::io::sink(), None);
-        let transfer = Transfer::begin(&console, "fetched", 10 << 20);
+        let transfer = Transfer::begin(&console, "fetched", Some(10 << 20));
         assert_eq!(
             transfer.line(Duration::ZERO),
             "fetched 0 B of about 10.0 MiB, 0 B/s"

@@ -343,7 +343,7 @@ async fn two_exports_of_one_instance_at_once_are_refused() {
     let session = rig.begin(&web).await;
     let ids: [InstanceRef; 1] = [web.clone()];
     let second = rig.host.begin(&ids, "export", rig.now(), &Silent).await;
-    let refused = second.err().expect("refused");
+    let refused = second.expect_err("refused");
     assert!(matches!(refused, Error::Locked(_)), "{refused}");
     drop(session);
     rig.export(&web).await.expect("exported");
@@ -594,7 +594,7 @@ mod cut_off {
         assert_eq!(rig.held(), ["one"]);
         hold("terrarium-export").expect("ours is gone");
         let again = rig.export(&web).await.expect("exported");
-        assert_eq!(again.released, [one.clone()]);
+        assert_eq!(again.released, std::slice::from_ref(&one));
         rig.engine
             .release(&[(one, "keep".to_owned())])
             .expect("it is still there");

@@ -617,34 +617,34 @@ fn a_restore_of_what_was_fetched_survives_a_crash_before_any_step() {
 
 #[test]
 fn a_fetch_that_dies_anywhere_leaves_what_is_here_and_the_next_one_ends_it() {
-    run(async {
+    let archive = run(async {
         let source = Scratch::new();
         make_web(&source.engine, &["one", "two", "three"]);
-        let archive = Archive::of(&source.engine, &["one", "two", "three"]).await;
-        drop(source);
-        let mut died = 0;
-        for wait in (0..400).step_by(25) {
-            let target = Scratch::new();
-            make_web(&target.engine, &["other"]);
-            let before = live_digest(&target.engine);
-            let host = host(&target);
+        Archive::of(&source.engine, &["one", "two", "three"]).await
+    });
+    let mut died = 0;
+    for wait in (0..400).step_by(25) {
+        let target = Scratch::new();
+        make_web(&target.engine, &["other"]);
+        let before = live_digest(&target.engine);
+        let host = host(&target);
+        // A runtime of its own: when it is gone, no thread of the fetch is left, as after a death.
+        died += run(async {
             let request = archive.request(3);
-            {
-                let session = begin(&host).await;
-                let fetch = session
-                    .planner()
-                    .plan_fetch(&web(), &web(), &request.chain)
-                    .await;
-                let fetch = fetch.expect("planned").expect("something to fetch");
-                let limit = std::time::Duration::from_millis(wait);
-                let fetching = session.fetch(&fetch, &request);
-                died += usize::from(tokio::time::timeout(limit, fetching).await.is_err());
-            }
+            let session = begin(&host).await;
+            let planner = session.planner();
+            let fetch = planner.plan_fetch(&web(), &web(), &request.chain).await;
+            let fetch = fetch.expect("planned").expect("something to fetch");
+            let limit = std::time::Duration::from_millis(wait);
+            let fetching = session.fetch(&fetch, &request);
+            usize::from(tokio::time::timeout(limit, fetching).await.is_err())
+        });
+        run(async {
             assert_eq!(live_digest(&target.engine), before);
             let report = restore(&host, &archive, 3).await.expect("restored");
             assert!(report.is_complete(), "{report:?}");
             assert_eq!(live_digest(&target.engine), archive.digests[2]);
-        }
-        assert!(died > 2, "{died} died");
-    });
+        });
+    }
+    assert!(died > 2, "{died} died");
 }

@@ -1,6 +1,7 @@
 //! Exit codes and words of what can go wrong with an archive.
 
-use terrarium_core::FetchError;
+use terrarium_core::export::ExportError;
+use terrarium_core::{FetchError, with_causes};
 use terrarium_s3::StoreError;
 use terrarium_s3::archive::{ArchiveError, ChainError, Difference, LocationError, StateError};
 use terrarium_s3::crypto::CryptoError;
@@ -144,6 +145,15 @@ impl From<PublishError> for Failure {
             _ => None,
         };
         failure(exit, &error, help)
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Host(error) => error.into(),
+            error => failure(error.class().into(), with_causes(&error), error.help()),
+        }
     }
 }
 

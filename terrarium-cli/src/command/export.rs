@@ -1,11 +1,10 @@
-//! `backup export`: the newest point of each instance goes into the archive.
+//! `backup export`.
 
-use std::fmt::Write as _;
-
-use serde::Serialize;
-use terrarium_core::export::{ExportError, ExportPlan, ExportTo, Exported};
-use terrarium_core::plan::{Base, ChainPolicy, ExportDecision};
-use terrarium_core::{Begun, Coverage, Host, InstanceRef, Instances, Inventory, Planner, Streams};
+use terrarium_core::export::{ExportPlan, ExportTo, Exported};
+use terrarium_core::plan::ChainPolicy;
+use terrarium_core::{
+    Begun, Coverage, Error, Host, InstanceRef, Instances, Inventory, Session, Streams,
+};
 use terrarium_s3::archive::{AnyStore, Archive, Catalog};
 use terrarium_s3::crypto::HostKey;
 use terrarium_s3::pipeline::Options;
@@ -16,170 +15,113 @@ use crate::command::Context;
 use crate::command::change::tell_recoveries;
 use crate::exit::{Exit, Failure};
 use crate::progress::{Steps, Transfer};
-use crate::render::{self, JSON_VERSION, one_line, report, units};
-use crate::signal::interrupted;
+use crate::render::export::{Answer, Outcome, line};
+use crate::render::{self, report};
 
-/// Where it goes, for all instances.
-struct Target {
-    archive: Archive<AnyStore>,
-    key: HostKey,
-    catalog: Catalog,
-    adopt: bool,
-}
-
-/// What became of one instance, or would.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "outcome")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there are few, and most are the large ones"
-)]
-enum Outcome {
-    Exported(Exported),
-    Planned(ExportPlan),
-    Failed {
-        instance: InstanceRef,
-        error: String,
-        help: Option<String>,
-        #[serde(rename = "exit_code", serialize_with = "code")]
-        exit: Exit,
-    },
-}
-
-fn code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u8(exit.code())
-}
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    version: u32,
-    archive: String,
-    dry_run: bool,
-    exit_code: u8,
-    instances: &'a [Outcome],
-}
-
-/// Exports instances. One that fails does not stop the others.
+/// Exports the instances one after another; one that fails does not keep the others back.
 pub(crate) async fn export<Z: Streams, I: Instances>(
     host: &Host<Z, I>,
     args: &ExportArgs,
     context: &Context,
 ) -> Result<Exit, Failure> {
-    let interrupt = &context.interrupt;
     let now = (context.clock)();
-    let access = Access::new(
-        &args.place,
-        &context.console,
-        now.clone(),
-        interrupt.clone(),
-    )?;
-    let (archive, key) = interrupt.or(access.open_to_write()).await?;
-    let catalog = interrupt.or(archive.catalog()).await?;
-    let target = Target {
+    let interrupt = context.interrupt.clone();
+    let access = Access::new(&args.place, &context.console, now.clone(), interrupt)?;
+    let (archive, key) = context.interrupt.or(access.open_to_write()).await?;
+    let looking = async {
+        let planner = host.look(now).await?;
+        Ok::<_, Failure>((planner, archive.catalog().await?))
+    };
+    let (planner, catalog) = context.interrupt.or(looking).await?;
+    let exporting = Exporting {
         archive,
-        key,
         catalog,
+        key,
         adopt: args.adopt,
     };
-    let planner = interrupt.or(host.look(now)).await?;
-    let instances = wanted(args, planner.inventory(), context);
-    let mut outcomes = Vec::new();
-    for instance in instances {
-        let outcome = one(host, &planner, &instance, &target, args.dry_run, context).await;
-        if interrupt.is_raised() && outcome.is_err() {
-            tell(&outcomes, args, &target, context)?;
-            return Err(interrupted());
-        }
-        let outcome = outcome.unwrap_or_else(|failure| {
-            if !context.console.json {
-                context.console.tell(&format!("{instance}:"));
-                context.console.tell(&render::failure(&failure));
+    let (wanted, mut outcomes) = wanted(planner.inventory(), &args.instances);
+    for (instance, asked_for) in wanted {
+        let outcome = if context.interrupt.is_raised() {
+            Outcome::NotRun { instance }
+        } else {
+            let options = Options::default();
+            let to = exporting.to(&options);
+            let planning = planner.plan_export(&instance, &to);
+            match context.interrupt.or(planning).await {
+                Ok(plan) if args.dry_run => Outcome::Planned(Box::new(plan)),
+                Ok(plan) if plan.is_settled() => Outcome::done(plan.settled()),
+                Err(failure) if !asked_for && has_no_point(planner.inventory(), &instance) => {
+                    Outcome::Skipped {
+                        instance,
+                        reason: failure.message,
+                    }
+                }
+                Err(failure) => Outcome::failed(instance, failure),
+                Ok(_) => match exporting.one(host, &instance, context).await {
+                    Ok(exported) => Outcome::done(exported),
+                    Err(failure) => Outcome::failed(instance, failure),
+                },
             }
-            Outcome::Failed {
-                instance,
-                error: failure.message,
-                help: failure.help,
-                exit: failure.exit,
-            }
-        });
+        };
         if !context.console.json {
-            context.console.answer(&text(&outcome))?;
+            tell(&outcome, context)?;
         }
         outcomes.push(outcome);
     }
-    tell(&outcomes, args, &target, context)
+    let answer = Answer::new(args.dry_run, outcomes);
+    if context.console.json {
+        context.console.answer_json(&answer)?;
+    }
+    Ok(answer.exit())
 }
 
-/// Those that were named, or all that are covered.
-fn wanted(args: &ExportArgs, inventory: &Inventory, context: &Context) -> Vec<InstanceRef> {
-    if !args.instances.is_empty() {
-        let mut named = args.instances.clone();
-        named.sort();
-        named.dedup();
-        return named;
+fn tell(outcome: &Outcome, context: &Context) -> Result<(), Failure> {
+    match outcome {
+        Outcome::Failed { failure, .. } => context.console.tell(&render::failure(failure)),
+        outcome => context.console.answer(&line(outcome))?,
     }
-    let mut covered = Vec::new();
+    Ok(())
+}
+
+/// The instances that were asked for; or all that can be exported, and why the others cannot.
+fn wanted(
+    inventory: &Inventory,
+    asked_for: &[InstanceRef],
+) -> (Vec<(InstanceRef, bool)>, Vec<Outcome>) {
+    if !asked_for.is_empty() {
+        let mut wanted: Vec<_> = asked_for.iter().map(|id| (id.clone(), true)).collect();
+        wanted.sort();
+        wanted.dedup();
+        return (wanted, Vec::new());
+    }
+    let (mut wanted, mut skipped) = (Vec::new(), Vec::new());
     for instance in &inventory.instances {
-        let id = &instance.record.id;
+        let id = instance.record.id.clone();
         match &instance.coverage {
-            Coverage::Covered(_) => covered.push(id.clone()),
-            Coverage::NotCovered { reason } => {
-                let reason = one_line(&reason.to_string());
-                context
-                    .console
-                    .tell(&format!("{id} is not covered: {reason}"));
-            }
+            Coverage::Covered(_) => wanted.push((id, false)),
+            Coverage::NotCovered { reason } => skipped.push(Outcome::Skipped {
+                instance: id,
+                reason: reason.to_string(),
+            }),
         }
     }
-    covered
+    (wanted, skipped)
 }
 
-async fn one<Z: Streams, I: Instances>(
-    host: &Host<Z, I>,
-    planner: &Planner<'_, Z, I>,
-    instance: &InstanceRef,
-    target: &Target,
-    dry_run: bool,
-    context: &Context,
-) -> Result<Outcome, Failure> {
-    let interrupt = &context.interrupt;
-    let options = Options::default();
-    let plan = interrupt
-        .or(planner.plan_export(instance, &target.to(&options)))
-        .await?;
-    if dry_run {
-        return Ok(Outcome::Planned(plan));
-    }
-    if plan.is_settled() {
-        return Ok(Outcome::Exported(plan.settled()));
-    }
-    let steps = Steps {
-        console: &context.console,
-        interrupt,
-    };
-    interrupt.work_begins();
-    let now = (context.clock)();
-    let one = std::slice::from_ref(instance);
-    let session = match host.begin(one, "export", now, &steps).await? {
-        Begun::Ready(session) => session,
-        Begun::Stuck(stuck) => return Err(report::stuck(&stuck)),
-    };
-    tell_recoveries(session.planner().recovered(), context);
-    let to = target.to(&options);
-    let plan = session.planner().plan_export(instance, &to);
-    let plan = interrupt.or(plan).await?;
-    let transfer = Transfer::begin(&context.console, "sent", 0);
-    let options = Options {
-        progress: Some(transfer.progress()),
-        ..Options::default()
-    };
-    let to = target.to(&options);
-    let exporting = session.export(&plan, &to);
-    let exported = interrupt.or(transfer.watch(exporting)).await?;
-    Ok(Outcome::Exported(exported))
+fn has_no_point(inventory: &Inventory, instance: &InstanceRef) -> bool {
+    let covered = inventory.covered(instance);
+    covered.is_ok_and(|(_, covered)| covered.newest_live().is_none())
 }
 
-impl Target {
+/// What all instances have in common.
+struct Exporting {
+    archive: Archive<AnyStore>,
+    catalog: Catalog,
+    key: HostKey,
+    adopt: bool,
+}
+
+impl Exporting {
     fn to<'a>(&'a self, options: &'a Options) -> ExportTo<'a, AnyStore> {
         ExportTo {
             archive: &self.archive,
@@ -190,107 +132,61 @@ impl Target {
             options,
         }
     }
-}
 
-fn text(outcome: &Outcome) -> String {
-    let (instance, snapshot, decision, notices) = match outcome {
-        Outcome::Failed { .. } => return String::new(),
-        Outcome::Exported(done) => (
-            &done.instance,
-            &done.snapshot,
-            &done.decision,
-            &done.notices,
-        ),
-        Outcome::Planned(plan) => (
-            &plan.instance,
-            &plan.snapshot,
-            &plan.decision,
-            &plan.notices,
-        ),
-    };
-    let name = one_line(snapshot.name());
-    let mut text = match (outcome, decision) {
-        (_, ExportDecision::UpToDate { .. }) => {
-            format!("{instance}: {name} is in the archive already\n")
-        }
-        (Outcome::Planned(_), ExportDecision::Send { .. }) => {
-            format!("{instance}: {name} would be exported\n")
-        }
-        (_, ExportDecision::Send { .. }) => format!("Exported {name} of {instance}.\n"),
-    };
-    if let ExportDecision::Send { base, .. } = decision {
-        let _ = match base {
-            Base::Full { why } => writeln!(text, "  full: {}", one_line(&why.to_string())),
-            Base::Increment { from, length, .. } => {
-                let from = one_line(from.as_str());
-                writeln!(text, "  since {from}, {length} streams in the chain")
-            }
+    /// Exports one instance, behind its lock and as it is by then.
+    async fn one<Z: Streams, I: Instances>(
+        &self,
+        host: &Host<Z, I>,
+        instance: &InstanceRef,
+        context: &Context,
+    ) -> Result<Exported, Failure> {
+        let steps = Steps {
+            console: &context.console,
+            interrupt: &context.interrupt,
         };
+        let ids = std::slice::from_ref(instance);
+        let session = match host.begin(ids, "export", (context.clock)(), &steps).await? {
+            Begun::Ready(session) => session,
+            Begun::Stuck(report) => return Err(report::stuck(&report)),
+        };
+        tell_recoveries(session.planner().recovered(), context);
+        let transfer = Transfer::begin(&context.console, "sent", None);
+        let options = Options {
+            progress: Some(transfer.progress()),
+            ..Options::default()
+        };
+        let to = self.to(&options);
+        let plan = context
+            .interrupt
+            .or(session.planner().plan_export(instance, &to))
+            .await?;
+        carry_out(&session, &plan, &to, &transfer, context).await
     }
-    if let Outcome::Exported(done) = outcome {
-        if let Some(stored) = &done.stored {
-            let stream = units::size(stored.stream_bytes);
-            let size = units::size(stored.stored_bytes);
-            let _ = writeln!(text, "  {stream} of stream as {size}");
-        }
-        if let Some(why) = &done.new_lineage {
-            let _ = writeln!(text, "  a new lineage: {}", one_line(&why.to_string()));
-        }
-    }
-    for notice in notices {
-        text.push_str(&render::notice(notice));
-    }
-    text
 }
 
-/// The exit code, and in JSON everything.
-fn tell(
-    outcomes: &[Outcome],
-    args: &ExportArgs,
-    target: &Target,
+async fn carry_out<Z: Streams, I: Instances>(
+    session: &Session<'_, Z, I>,
+    plan: &ExportPlan,
+    to: &ExportTo<'_, AnyStore>,
+    transfer: &Transfer<'_>,
     context: &Context,
-) -> Result<Exit, Failure> {
-    let exits = outcomes.iter().filter_map(|outcome| match outcome {
-        Outcome::Failed { exit, .. } => Some(*exit),
-        _ => None,
-    });
-    let exits: Vec<Exit> = exits.collect();
-    // If nothing was done at all, the reason of the first says more than that something failed.
-    let exit = match exits.first() {
-        None => Exit::Done,
-        Some(first) if exits.len() == outcomes.len() && exits.iter().all(|exit| exit == first) => {
-            *first
+) -> Result<Exported, Failure> {
+    let done = {
+        let exporting = transfer.watch(session.export(plan, to));
+        tokio::select! {
+            biased;
+            () = context.interrupt.wait() => None,
+            done = exporting => Some(done),
         }
-        Some(_) => Exit::Failed,
     };
-    if context.console.json {
-        context.console.answer_json(&Answer {
-            version: JSON_VERSION,
-            archive: target.archive.document().id.to_string(),
-            dry_run: args.dry_run,
-            exit_code: exit.code(),
-            instances: outcomes,
-        })?;
-    } else if outcomes.is_empty() {
-        context
-            .console
-            .answer("There is no instance to export.\n")?;
-    }
-    Ok(exit)
-}
-
-impl From<ExportError> for Failure {
-    fn from(error: ExportError) -> Self {
-        match error {
-            ExportError::Host(error) => error.into(),
-            error => {
-                let message = terrarium_core::with_causes(&error);
-                let failure = Failure::new(error.class().into(), message);
-                match error.help() {
-                    Some(help) => failure.with_help(help),
-                    None => failure,
-                }
-            }
+    context.console.clear_status();
+    match done {
+        Some(done) => Ok(done?),
+        None => {
+            // If this fails the next export does it.
+            let _ = session.abandon_export(plan).await;
+            Err(Failure::from(Error::Interrupted)
+                .with_help("export again: what is stored already is not sent again"))
         }
     }
 }

@@ -218,7 +218,7 @@ async fn fetch_and_plan<Z: Streams, I: Instances>(
         .await?;
     let mut sealed = None;
     if let Some(fetch) = &fetch {
-        let transfer = Transfer::begin(&context.console, "fetched", fetch.stream_bytes());
+        let transfer = Transfer::begin(&context.console, "fetched", Some(fetch.stream_bytes()));
         let from = FetchRequest {
             store: Arc::clone(chosen.archive.store()),
             layout: chosen.archive.layout().clone(),

@@ -1,6 +1,7 @@
 //! Text and JSON of what terrarium-core answers.
 
 pub(crate) mod archive;
+pub(crate) mod export;
 pub(crate) mod plan;
 pub(crate) mod points;
 pub(crate) mod report;
@@ -82,7 +83,7 @@ pub(crate) fn failure(failure: &Failure) -> String {
 }
 
 /// A notice, on a line of its own.
-pub(crate) fn notice(notice: &Notice) -> String {
+fn notice(notice: &Notice) -> String {
     let level = match notice.level {
         Level::Info => "note",
         Level::Warning => "warning",

@@ -163,6 +163,22 @@ pub(crate) fn masked(text: &str) -> String {
 }
 
 fn masked_word(word: &str) -> String {
+    let (name, comma) = match word.strip_suffix(',') {
+        Some(name) => (name, ","),
+        None => (word, ""),
+    };
+    // What is drawn at random, or is the place of a temporary folder.
+    let is_uuid = name.len() == 36 && name.matches('-').count() == 4;
+    for (is_it, shown) in [
+        (is_uuid, "UUID"),
+        (name.starts_with("age1"), "age1…"),
+        (name.starts_with("terrarium-host-"), "terrarium-host-…"),
+        (name.starts_with("file:///"), "file:///…"),
+    ] {
+        if is_it {
+            return format!("{shown}{comma}");
+        }
+    }
     let mut shown = String::new();
     let mut rest = word;
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {

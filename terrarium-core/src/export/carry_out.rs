@@ -73,6 +73,16 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         Ok(exported)
     }
 
+    /// Lets go of what an export held that was dropped on its way. Without this the next export does it.
+    ///
+    /// # Errors
+    /// ZFS's.
+    pub async fn abandon_export(&self, plan: &ExportPlan) -> Result<(), Error> {
+        self.release_ours(vec![plan.snapshot.clone()])
+            .await
+            .map(drop)
+    }
+
     /// Holds the snapshot, sends it, publishes it. If that fails the hold goes again: the next export may be of a
     /// newer one.
     async fn store<S: Store>(

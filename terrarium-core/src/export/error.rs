@@ -135,22 +135,18 @@ fn not_sent_again(error: &StoreError) -> Option<String> {
 
 fn class_of_archive(error: &ArchiveError) -> Class {
     match error {
-        ArchiveError::None { .. }
-        | ArchiveError::Exists { .. }
-        | ArchiveError::NotCreateOnly { .. } => Class::Refused,
-        ArchiveError::Store(error) => class_of_store(error),
-        _ => Class::Failed,
+        ArchiveError::Store(StoreError::Unavailable { .. }) => Class::Unavailable,
+        ArchiveError::Store(StoreError::Corrupt { .. } | StoreError::NoSpace { .. })
+        | ArchiveError::Random(_)
+        | ArchiveError::Interrupted => Class::Failed,
+        _ => Class::Refused,
     }
 }
 
+/// What a store's error means when something may have been stored before it.
 fn class_of_store(error: &StoreError) -> Class {
     match error {
-        StoreError::Unavailable { .. }
-        | StoreError::Denied { .. }
-        | StoreError::ClockSkew { .. } => Class::Unavailable,
-        StoreError::NoSuchPlace { .. }
-        | StoreError::WrongRegion { .. }
-        | StoreError::Exists { .. } => Class::Refused,
+        StoreError::Unavailable { .. } => Class::Unavailable,
         _ => Class::Failed,
     }
 }

@@ -93,7 +93,6 @@ pub struct ExportPlan {
     /// When that was taken.
     pub created: Timestamp,
     /// What is to be done, and why.
-    #[serde(flatten)]
     pub decision: ExportDecision,
     /// A bookmark that an earlier export was to make.
     pub missing_bookmark: Option<BookmarkName>,
@@ -174,7 +173,6 @@ pub struct Exported {
     /// When it was taken.
     pub created: Timestamp,
     /// What was done, and why.
-    #[serde(flatten)]
     pub decision: ExportDecision,
     /// What was stored; `None` if it was in the archive already.
     pub stored: Option<StoredStream>,

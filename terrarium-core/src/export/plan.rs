@@ -38,6 +38,10 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         };
         let bookmarks = self.bookmarks(covered);
         let mut notices = Vec::new();
+        if let Err(why @ (NewLineage::Copy { .. } | NewLineage::Illegible { .. })) = &lineage {
+            let text = format!("its history in the archive begins anew: {why}");
+            notices.push(Notice::info(text));
+        }
         let decision = match &lineage {
             Ok(lineage) => {
                 let mut listed = to.catalog.find(*lineage, target.guid).is_some();

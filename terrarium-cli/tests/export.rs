@@ -1,0 +1,167 @@
+//! `backup export`, as a shell calls it: from a pool file into an archive in a folder.
+
+mod support;
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+use support::{Said, Scene, masked, terrariumctl};
+
+/// A pool file with instances, and an archive that this host has made.
+struct Exports {
+    scene: Scene,
+    archive: String,
+}
+
+impl Exports {
+    fn new() -> Self {
+        let scene = Scene::new();
+        let folder = scene.folder.path().join("backup");
+        fs::create_dir(&folder).expect("a folder");
+        let exports = Self {
+            archive: format!("file://{}", folder.display()),
+            scene,
+        };
+        let made = exports.said(terrariumctl().args(["archive", "keygen"]));
+        let recipient = made
+            .out
+            .split_whitespace()
+            .find(|word| word.starts_with("age1"));
+        let recipient = recipient.expect("a recipient");
+        let line = [
+            "archive",
+            "init",
+            "--recipient",
+            recipient,
+            "--archive",
+            &exports.archive,
+        ];
+        let made = exports.said(terrariumctl().args(line));
+        assert_eq!(made.code, 0, "{made:?}");
+        exports
+    }
+
+    /// The host's state is in the folder too.
+    fn said(&self, command: &mut Command) -> Said {
+        let state = self.scene.folder.path().join("state");
+        self.scene.said(command.env("TERRARIUM_STATE_DIR", state))
+    }
+
+    fn snapshot(&self, instance: &str, alias: &str) {
+        let line = [
+            "backup",
+            "snapshot",
+            "--instance",
+            instance,
+            "--alias",
+            alias,
+        ];
+        let taken = self.said(&mut self.scene.command(&line));
+        assert_eq!(taken.code, 0, "{taken:?}");
+    }
+
+    fn export(&self, more: &[&str]) -> Said {
+        let line = [&["backup", "export", "--archive", &self.archive], more].concat();
+        self.said(&mut self.scene.command(&line))
+    }
+
+    fn listed(&self) -> Value {
+        let line = ["archive", "list", "--json", "--archive", &self.archive];
+        let said = self.said(terrariumctl().args(line));
+        assert_eq!(said.code, 0, "{said:?}");
+        serde_json::from_str(&said.out).expect("JSON")
+    }
+}
+
+#[test]
+fn what_is_new_of_every_instance_goes_into_the_archive() {
+    let exports = Exports::new();
+    exports.snapshot("web", "first");
+    let planned = exports.export(&["--dry-run"]);
+    assert_eq!((planned.code, planned.err.as_str()), (0, ""));
+    assert!(planned.out.contains("Would export snap-"), "{planned:?}");
+    assert_eq!(exports.listed()["points"].as_array().map(Vec::len), Some(0));
+
+    let first = exports.export(&[]);
+    assert_eq!((first.code, first.err.as_str()), (0, ""), "{first:?}");
+    let lines: Vec<_> = first.out.lines().collect();
+    assert!(lines[0].starts_with("Exported snap-"), "{first:?}");
+    assert!(lines[0].contains(" of web, in full (it is the first of its lineage): "));
+    assert_eq!(
+        masked(lines[1]).trim(),
+        "Left out tenant/shop: cannot export tenant/shop: it has no snapshot"
+    );
+    let again = exports.export(&["--instance", "web"]);
+    assert!(
+        again.out.starts_with("web is up to date: snap-"),
+        "{again:?}"
+    );
+
+    exports.scene.write("two");
+    exports.snapshot("web", "second");
+    let second = exports.export(&["--json", "--instance", "web"]);
+    assert_eq!(second.code, 0, "{second:?}");
+    let json: Value = serde_json::from_str(&second.out).expect("JSON");
+    assert_eq!(
+        (&json["version"], &json["exit_code"]),
+        (&1.into(), &0.into())
+    );
+    let web = &json["instances"][0];
+    assert_eq!(
+        (&web["outcome"], &web["instance"]),
+        (&"exported".into(), &"web".into())
+    );
+    assert_eq!(web["decision"]["base"]["base"], "increment");
+    assert_eq!(web["stored"]["reused_parts"], 0);
+    let points = exports.listed();
+    let points = points["points"].as_array().expect("points");
+    let aliases: Vec<_> = points.iter().map(|point| &point["alias"]).collect();
+    assert!(aliases.contains(&&"first".into()) && aliases.contains(&&"second".into()));
+}
+
+#[test]
+fn one_that_fails_does_not_keep_the_others_back() {
+    let exports = Exports::new();
+    exports.snapshot("web", "first");
+    let said = exports.export(&[
+        "--instance",
+        "nowhere",
+        "--instance",
+        "tenant/shop",
+        "--instance",
+        "web",
+    ]);
+    assert_eq!(said.code, 1, "{said:?}");
+    assert!(
+        said.err.contains("there is no instance nowhere"),
+        "{said:?}"
+    );
+    assert!(
+        said.err
+            .contains("cannot export tenant/shop: it has no snapshot"),
+        "{said:?}"
+    );
+    assert!(said.out.starts_with("Exported snap-"), "{said:?}");
+    let alone = exports.export(&["--instance", "nowhere"]);
+    assert_eq!(alone.code, 3, "{alone:?}");
+}
+
+#[test]
+fn an_archive_that_this_host_did_not_make_is_refused() {
+    let exports = Exports::new();
+    exports.snapshot("web", "first");
+    fs::remove_dir_all(exports.scene.folder.path().join("state/archives")).expect("removed");
+    for more in [&[][..], &["--dry-run"]] {
+        let said = exports.export(more);
+        assert_eq!(said.code, 3, "{said:?}");
+        assert!(
+            said.err.contains("this host does not know the archive"),
+            "{said:?}"
+        );
+    }
+    let line = ["backup", "export"];
+    let unsaid = exports.said(&mut exports.scene.command(&line));
+    assert_eq!(unsaid.code, 2, "{unsaid:?}");
+    assert!(unsaid.err.contains("give --archive URL"), "{unsaid:?}");
+}
