@@ -127,7 +127,8 @@ fn what_is_wrong_is_said_before_or_instead_of_any_change() {
     fs::write(archived.path("other.txt"), other.out).expect("written");
     let part = fs::read_dir(archived.path("archive/v1/streams")).expect("a folder");
     let streams = part.flatten().next().expect("a stream").path();
-    let cases: [(&[&str], i32, &str); 5] = [
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["--destroy-newer"], 3, "leave out --destroy-newer"),
         (&["--instance", "nope"], 3, "it has those of web"),
         (&["--at", "nope"], 3, "nope"),
         (&["--identity", "other.txt"], 3, "other recipients"),
@@ -136,7 +137,8 @@ fn what_is_wrong_is_said_before_or_instead_of_any_change() {
     ];
     for (more, code, text) in cases {
         let mut line: Vec<&str> = RESTORE.to_vec();
-        if let Some(at) = line.iter().position(|word| *word == more[0]) {
+        let replaced = more.len() == 2;
+        if let (true, Some(at)) = (replaced, line.iter().position(|word| *word == more[0])) {
             line.drain(at..at + 2);
         }
         line.extend(more);

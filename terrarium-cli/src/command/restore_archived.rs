@@ -50,7 +50,7 @@ pub(crate) async fn restore_archived<Z: Streams, I: Instances>(
         .plan_fetch(&args.instance, &args.restored(), &chosen.chain)
         .await?;
     let request = args.request();
-    refuse_what_is_in_the_way(&planner, args, &request, known)?;
+    refuse_what_is_in_the_way(&planner, args, &request, fetch.is_some())?;
     let outlook = Outlook {
         args,
         chosen: &chosen,
@@ -133,7 +133,7 @@ fn refuse_what_is_in_the_way<Z: Streams, I: Instances>(
     planner: &Planner<'_, Z, I>,
     args: &RestoreArgs,
     request: &RestoreRequest,
-    known: bool,
+    to_be_fetched: bool,
 ) -> Result<(), Failure> {
     if let Destination::AsNew { new, .. } = &request.to
         && planner.inventory().instance(new).is_some()
@@ -143,12 +143,13 @@ fn refuse_what_is_in_the_way<Z: Streams, I: Instances>(
         }
         .into());
     }
-    if !known && args.destroy_newer {
+    if to_be_fetched && args.destroy_newer {
         let why = format!(
-            "there is no instance {} that could have anything newer",
+            "{} cannot be rolled back to a point that is not in its own history here",
             args.instance
         );
-        return Err(Failure::new(Exit::Refused, why).with_help("leave out --destroy-newer"));
+        return Err(Failure::new(Exit::Refused, why)
+            .with_help("leave out --destroy-newer: what is here moves aside"));
     }
     Ok(())
 }

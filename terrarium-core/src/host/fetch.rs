@@ -100,8 +100,7 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
         chain: &[Manifest],
     ) -> Fetching<Option<FetchPlan>> {
         let Some(target) = chain.last() else {
-            let instance = instance.clone();
-            return Err(Error::NothingToExport { instance }.into());
+            return Err(FetchError::Empty);
         };
         let (record, covered) = match self.inventory.instance(instance) {
             Some(_) => self

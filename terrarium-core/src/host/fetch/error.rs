@@ -16,6 +16,9 @@ pub enum FetchError {
     /// ZFS, LXD or the request.
     #[error(transparent)]
     Host(#[from] Error),
+    /// No point was asked for.
+    #[error("there is no manifest that leads to a point")]
+    Empty,
     /// The chain cannot lead to the point.
     #[error(
         "{snapshot} builds on the snapshot with guid {missing}, which is neither in the archive nor here"
@@ -74,7 +77,7 @@ impl FetchError {
     pub fn class(&self) -> Class {
         match self {
             Self::Host(error) => error.class(),
-            Self::Incomplete { .. } | Self::OtherLineage { .. } => Class::Refused,
+            Self::Empty | Self::Incomplete { .. } | Self::OtherLineage { .. } => Class::Refused,
             Self::Read { source, .. } if is_transient(source) => Class::Unavailable,
             Self::NoDefinition { .. } | Self::Sealed { .. } | Self::Read { .. } | Self::Key(_) => {
                 Class::Failed
