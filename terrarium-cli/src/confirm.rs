@@ -1,8 +1,8 @@
 //! Consent: nothing that exists is replaced or destroyed before somebody agreed to exactly that.
 
-use crate::command::Context;
+use crate::console::Console;
 use crate::exit::{Exit, Failure};
-use crate::signal::interrupted;
+use crate::signal::{Interrupt, interrupted};
 
 /// What is about to happen, in words.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -17,8 +17,8 @@ pub(crate) struct Question {
 ///
 /// # Errors
 /// [`Exit::Refused`].
-pub(crate) fn refuse_unattended(context: &Context) -> Result<(), Failure> {
-    if context.console.can_ask() {
+pub(crate) fn refuse_unattended(console: &Console) -> Result<(), Failure> {
+    if console.can_ask() {
         return Ok(());
     }
     Err(Failure::new(
@@ -32,18 +32,20 @@ pub(crate) fn refuse_unattended(context: &Context) -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`Exit::Refused`] if the answer is not yes, [`Exit::Interrupted`].
-pub(crate) async fn ask(question: &Question, context: &Context) -> Result<(), Failure> {
-    context.console.tell(&question.text);
+pub(crate) async fn ask(
+    question: &Question,
+    console: &Console,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    console.tell(&question.text);
     let (prompt, accepted): (_, &[&str]) = if question.destroys {
         ("This cannot be undone. Type yes to go on:", &["yes"])
     } else {
         ("Go on? [y/N]", &["y", "yes"])
     };
-    let answer = context
-        .interrupt
-        .or(async { Ok::<_, Failure>(context.console.ask(prompt).await) });
-    let answer = answer.await.inspect_err(|_| context.console.tell(""))?;
-    if context.interrupt.is_raised() {
+    let answer = interrupt.or(async { Ok::<_, Failure>(console.ask(prompt).await) });
+    let answer = answer.await.inspect_err(|_| console.tell(""))?;
+    if interrupt.is_raised() {
         return Err(interrupted());
     }
     if accepted.contains(&answer.to_lowercase().as_str()) {

@@ -6,7 +6,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use terrarium_core::Alias;
 use terrarium_s3::AddressingStyle;
 use terrarium_s3::archive::{Location, S3Options};
+use terrarium_s3::crypto::VerifyingKey;
 use terrarium_s3::format::Lineage;
+
+use crate::args::ConsentArgs;
 
 const ARCHIVE_HELP: &str = "\
 An archive is a folder or a bucket. It is encrypted to the recipients that it was made with; a host that writes has no
@@ -32,6 +35,25 @@ archive whose id, recipients or host keys are others than those.
 Examples:
   terrariumctl archive init --archive file:///mnt/backup --recipient age1…
   terrariumctl archive init --archive s3://backups/web --s3-endpoint https://minio.example:9000 --recipient age1…";
+
+const CHANGE_HELP: &str = "\
+Points that are there already stay encrypted to whom they are: somebody who is no recipient any more still reads those.
+What a host has signed that may not sign any more is not trusted any more: remove a host whose key was stolen, not one
+that was retired. Every other host that writes refuses to, until its `archive trust` has agreed.
+
+Examples:
+  terrariumctl archive change --add-recipient age1… --remove-recipient age1…
+  terrariumctl archive change --add-host terrarium-host-…";
+
+const TRUST_HELP: &str = "\
+Shows what the archive is now, beside what this host knew it as, and asks. From then on this host writes into it. Compare
+the id and the keys with what `archive init` and `archive change` have printed: whoever can write to the store can
+exchange what stands there.
+
+A host that may not sign yet has its key made and printed: `archive change --add-host` on one that may lets it in.
+
+Examples:
+  terrariumctl archive trust --archive s3://backups/all";
 
 const LIST_HELP: &str = "\
 VERDICT says who wrote a point's manifest: signed (by a host of the archive), unsigned, or wrong.
@@ -118,6 +140,12 @@ pub(crate) enum Command {
     /// Make an archive
     #[command(after_help = INIT_HELP)]
     Init(InitArgs),
+    /// Change whom new points are encrypted to, and which hosts may sign
+    #[command(after_help = CHANGE_HELP, arg_required_else_help = true)]
+    Change(ChangeArgs),
+    /// Agree to an archive that another host has made or changed
+    #[command(after_help = TRUST_HELP)]
+    Trust(TrustArgs),
     /// Show the restore points of an archive
     #[command(after_help = LIST_HELP)]
     List(ListArgs),
@@ -140,6 +168,30 @@ pub(crate) struct InitArgs {
     /// Show what would be done and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChangeArgs {
+    /// Encrypt new points to this recipient too; may be given several times
+    #[arg(long = "add-recipient", value_name = "AGE1…")]
+    pub(crate) add_recipients: Vec<String>,
+    /// Do not encrypt new points to this recipient any more; may be given several times
+    #[arg(long = "remove-recipient", value_name = "AGE1…")]
+    pub(crate) remove_recipients: Vec<String>,
+    /// Let this host sign; may be given several times
+    #[arg(long = "add-host", value_name = "KEY")]
+    pub(crate) add_hosts: Vec<VerifyingKey>,
+    /// Do not trust this host any more; may be given several times
+    #[arg(long = "remove-host", value_name = "KEY")]
+    pub(crate) remove_hosts: Vec<VerifyingKey>,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! `archive`: restore points in a folder or a bucket, without LXD and without ZFS.
 
 pub(crate) mod args;
+mod change;
 mod failure;
 mod get;
 pub(crate) mod identity;
@@ -8,6 +9,7 @@ mod init;
 mod list;
 pub(crate) mod points;
 mod put;
+mod trust;
 mod verify;
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use terrarium_core::Folders;
 use terrarium_s3::archive::{
     AnyStore, Archive as Opened, HostState, Location, Pin, S3Options, StateError,
 };
-use terrarium_s3::crypto::HostKey;
+use terrarium_s3::crypto::{HostKey, VerifyingKey};
 
 use crate::archive::args::{Archive, Command, PlaceArgs};
 use crate::console::Console;
@@ -63,6 +65,8 @@ pub(crate) async fn archive(
     match &topic.command {
         Command::Keygen => init::keygen(console),
         Command::Init(args) => init::init(args, &session).await,
+        Command::Change(args) => change::change(args, &session).await,
+        Command::Trust(args) => trust::trust(args, &session).await,
         Command::List(args) => interrupt.or(list::list(args, &session)).await,
         Command::Verify(args) => interrupt.or(verify::verify(args, &session)).await,
         Command::Put(args) => put::put(args, &session).await,
@@ -103,7 +107,13 @@ impl<'a> Session<'a> {
 
     pub(crate) async fn open(&self) -> Result<Opened<AnyStore>, Failure> {
         let (store, layout) = self.location.open(&self.s3).await?;
-        Ok(Opened::open(Arc::new(store), layout).await?)
+        let archive = Opened::open(Arc::new(store), layout).await?;
+        for ignored in archive.ignored() {
+            let (key, why) = (&ignored.key, &ignored.why);
+            self.console
+                .tell(&format!("warning: {key} does not count: {why}"));
+        }
+        Ok(archive)
     }
 
     /// Opens the archive to write into it: as this host agreed to it, and with the key that signs.
@@ -114,23 +124,25 @@ impl<'a> Session<'a> {
             let why = format!("this host does not know the archive {place}: it did not make it");
             let folder = self.state.folder().display();
             return Err(Failure::new(Exit::Refused, why).with_help(format!(
-                "write from the host that made it, or bring its state folder back to {folder}"
+                "if it made it, bring its state folder back to {folder}; \
+                 else `terrariumctl archive trust` agrees to it"
             )));
         };
         pin.check(archive.document()).map_err(|difference| {
-            let file = self.state.pin_file(&place);
-            Failure::from(difference).with_help(format!(
-                "if you have changed it yourself, correct {}; else somebody has exchanged it",
-                file.display()
-            ))
+            Failure::from(difference).with_help(
+                "if you have changed it on another host, `terrariumctl archive trust` agrees to it; \
+                 else somebody has exchanged it",
+            )
         })?;
         let key = self.state.host_key()?;
         let key = key.filter(|key| pin.host_keys.contains(&key.verifying_key()));
         let key = key.ok_or_else(|| {
             let why = "this host has no key that may sign in this archive";
             let folder = self.state.folder().display();
-            Failure::new(Exit::Refused, why)
-                .with_help(format!("bring host.key back to {folder} from a copy"))
+            Failure::new(Exit::Refused, why).with_help(format!(
+                "`terrariumctl archive trust` prints its key, and `archive change --add-host` on a host that may \
+                 sign lets it in; or bring host.key back to {folder} from a copy"
+            ))
         })?;
         Ok((archive, key))
     }
@@ -141,6 +153,12 @@ impl<'a> Session<'a> {
             (Location::S3 { .. }, Some(endpoint)) => format!("{} at {endpoint}", self.location),
             _ => self.location.to_string(),
         }
+    }
+
+    /// The key that this host signs with, if it has one that can be read.
+    fn own_key(&self) -> Option<VerifyingKey> {
+        let key = self.state.host_key().ok().flatten();
+        key.map(|key| key.verifying_key())
     }
 
     /// Compares an archive that is only read, and warns if it is not what this host knows.

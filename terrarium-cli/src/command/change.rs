@@ -60,10 +60,10 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
     if what.ask {
         let planner = context.interrupt.or(host.look(now.clone())).await?;
         let plan = context.interrupt.or(planned(&planner)).await?;
-        confirm::refuse_unattended(context)?;
+        confirm::refuse_unattended(&context.console)?;
         if let Some(plan) = &plan {
             let question = what.question(plan, planner.inventory(), &now, context);
-            confirm::ask(&question, context).await?;
+            confirm::ask(&question, &context.console, &context.interrupt).await?;
             agreed = Some(question);
         }
     }
@@ -94,7 +94,7 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
             context
                 .console
                 .tell("Something has changed since you were asked.");
-            confirm::ask(&question, context).await?;
+            confirm::ask(&question, &context.console, &context.interrupt).await?;
         }
     }
     let report = session.execute(&plan, &steps).await;

@@ -65,12 +65,12 @@ pub(crate) async fn restore_archived<Z: Streams, I: Instances>(
     // What decrypts is read before anybody is asked, and before anything is changed.
     let identities = identities(&args.identity).await?;
     if in_place && !args.consent.yes {
-        confirm::refuse_unattended(context)?;
+        confirm::refuse_unattended(&context.console)?;
         let question = Question {
             text: outlook.text(),
             destroys: args.destroy_newer,
         };
-        confirm::ask(&question, context).await?;
+        confirm::ask(&question, &context.console, &context.interrupt).await?;
     }
     drop(planner);
     carry_out(host, args, &chosen, identities, context).await

@@ -230,7 +230,7 @@ impl<S: Store> Archive<S> {
         }
     }
 
-    async fn read<D: Document>(&self, place: Place) -> Result<Checked<D>, ArchiveError> {
+    pub(super) async fn read<D: Document>(&self, place: Place) -> Result<Checked<D>, ArchiveError> {
         let key = self.layout.key(&place)?;
         let bytes = self.store.read(&key).await?;
         let hosts = &self.document.host_keys;

@@ -35,6 +35,12 @@ pub enum ArchiveError {
         /// How many there are.
         manifests: usize,
     },
+    /// Another host has changed the archive in the same moment.
+    #[error("{key} is there already: another host has changed the archive at the same time")]
+    ChangedMeanwhile {
+        /// The change that would have been written.
+        key: Key,
+    },
     /// The store writes one object over another, so that nothing in it would be safe.
     #[error("the store is not create-only: it accepted two objects of the name {key}")]
     NotCreateOnly {
@@ -71,6 +77,9 @@ impl ArchiveError {
             ArchiveError::None { .. } => Some("`archive init` makes one".to_owned()),
             ArchiveError::Exists { .. } => {
                 Some("use it as it is, or choose another prefix".to_owned())
+            }
+            ArchiveError::ChangedMeanwhile { .. } => {
+                Some("look at the archive as it is now, and try again".to_owned())
             }
             ArchiveError::Orphaned { key, .. } => Some(format!(
                 "bring {key} back from the store's older versions or a copy, or choose another prefix"

@@ -3,6 +3,7 @@
 //! ```text
 //! init       a store that is create-only, and archive.json
 //! catalog    one listing: which restore points there are, by lineage
+//! change     other recipients, other hosts that may sign
 //! point      one manifest, who signed it, and what was said of it later
 //! chain      the manifests from a full stream to a point
 //! verify     every object that every point needs, with what depends on one that is damaged
@@ -11,6 +12,7 @@
 //! Nobody has to believe what `archive.json` says: a host that writes keeps a [`Pin`] of its own.
 
 mod catalog;
+mod change;
 mod error;
 mod location;
 pub mod retention;
@@ -19,7 +21,10 @@ mod verify;
 
 use std::sync::Arc;
 
+use change::Changes;
+
 pub use catalog::{Catalog, Entry, Point};
+pub use change::Ignored;
 pub use error::{ArchiveError, ChainError};
 pub use location::{AnyStore, Location, LocationError, S3Options};
 pub use state::{Difference, HostState, Pin, StateError};
@@ -34,6 +39,7 @@ pub struct Archive<S> {
     store: Arc<S>,
     layout: Layout,
     document: format::Archive,
+    changes: Changes,
 }
 
 impl<S> Clone for Archive<S> {
@@ -42,6 +48,7 @@ impl<S> Clone for Archive<S> {
             store: Arc::clone(&self.store),
             layout: self.layout.clone(),
             document: self.document.clone(),
+            changes: self.changes.clone(),
         }
     }
 }
@@ -81,6 +88,7 @@ impl<S: Store> Archive<S> {
                     store,
                     layout,
                     document,
+                    changes: Changes::default(),
                 })
             }
         }
@@ -105,21 +113,25 @@ impl<S: Store> Archive<S> {
         }
     }
 
-    /// Opens an archive.
+    /// Opens an archive: reads `archive.json`, then the changes to it one after another until there is none.
     ///
     /// # Errors
-    /// [`ArchiveError::None`] if there is none, [`ArchiveError::Format`] if `archive.json` is damaged.
+    /// [`ArchiveError::None`] if there is none, [`ArchiveError::Format`] if `archive.json` is damaged. A change
+    /// that is damaged, or that nobody signed who might, does not count; [`Archive::ignored`] names it.
     pub async fn open(store: Arc<S>, layout: Layout) -> Result<Self, ArchiveError> {
         let key = layout.key(&Place::Archive)?;
         let document = read(&*store, &key).await?;
-        Ok(Self {
+        let mut archive = Self {
             store,
             layout,
             document,
-        })
+            changes: Changes::default(),
+        };
+        archive.read_changes().await?;
+        Ok(archive)
     }
 
-    /// What `archive.json` says.
+    /// What `archive.json` says, with all changes to it.
     pub fn document(&self) -> &format::Archive {
         &self.document
     }

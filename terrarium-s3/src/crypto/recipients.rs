@@ -26,11 +26,6 @@ impl Recipients {
     /// # Errors
     /// [`CryptoError::Recipient`], [`CryptoError::RecipientCount`].
     pub fn parse<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> Result<Self, CryptoError> {
-        let parse = |text: T| {
-            let recipient = x25519::Recipient::from_str(text.as_ref())
-                .map_err(|_| CryptoError::Recipient(text.as_ref().to_owned()))?;
-            Ok((recipient.to_string(), recipient))
-        };
         let mut all = texts
             .into_iter()
             .map(parse)
@@ -41,6 +36,17 @@ impl Recipients {
             return Err(CryptoError::RecipientCount(all.len()));
         }
         Ok(Self(all))
+    }
+
+    /// The texts of recipients as they are written, of however many.
+    ///
+    /// # Errors
+    /// [`CryptoError::Recipient`].
+    pub fn parse_any<T: AsRef<str>>(
+        texts: impl IntoIterator<Item = T>,
+    ) -> Result<Vec<String>, CryptoError> {
+        let text = |text| parse(text).map(|(text, _)| text);
+        texts.into_iter().map(text).collect()
     }
 
     /// Their texts, sorted.
@@ -79,6 +85,12 @@ impl Recipients {
         // A stanza for each recipient; a tag of 16 bytes for each 64 KiB, and for the empty last one.
         256 + 160 * self.0.len() + plain + 16 * (plain / (64 << 10) + 2)
     }
+}
+
+fn parse(text: impl AsRef<str>) -> Result<(String, x25519::Recipient), CryptoError> {
+    let recipient = x25519::Recipient::from_str(text.as_ref())
+        .map_err(|_| CryptoError::Recipient(text.as_ref().to_owned()))?;
+    Ok((recipient.to_string(), recipient))
 }
 
 impl PartialEq for Recipients {

@@ -9,7 +9,7 @@ use crate::format::error::FormatError;
 use crate::format::ids::ArchiveId;
 use crate::format::signed::{damaged, probe};
 
-/// What an archive is.
+/// What an archive is. A [`Change`](super::Change) takes the place of its recipients and host keys.
 ///
 /// Nobody has to believe it: a host that writes keeps the id and the recipients in a configuration of its
 /// own, and refuses an archive that differs.
@@ -67,12 +67,19 @@ impl Archive {
     }
 
     fn check(&self) -> Result<(), FormatError> {
-        if self.host_keys.len() > MAX_HOST_KEYS {
-            let reason = format!("it has more than {MAX_HOST_KEYS} host keys");
-            return Err(FormatError::illegal(WHAT, reason));
-        }
-        Ok(())
+        check_host_keys(WHAT, &self.host_keys)
     }
+}
+
+pub(super) fn check_host_keys(
+    what: &'static str,
+    keys: &[VerifyingKey],
+) -> Result<(), FormatError> {
+    if keys.len() > MAX_HOST_KEYS {
+        let reason = format!("it has more than {MAX_HOST_KEYS} host keys");
+        return Err(FormatError::illegal(what, reason));
+    }
+    Ok(())
 }
 
 const WHAT: &str = "archive.json";

@@ -9,6 +9,7 @@
 
 mod annotation;
 mod archive;
+mod change;
 mod error;
 pub(crate) mod hex;
 mod ids;
@@ -19,9 +20,12 @@ mod signed;
 
 pub use annotation::Annotation;
 pub use archive::Archive;
+pub use change::Change;
 pub use error::FormatError;
 pub use ids::{ArchiveId, IdError, Lineage, RunId};
 pub use manifest::{Base, Kind, Manifest, Part};
-pub use place::{AnnotationPlace, Layout, ManifestPlace, PartPlace, Place, PlaceError};
+pub use place::{
+    AnnotationPlace, ChangePlace, Layout, ManifestPlace, PartPlace, Place, PlaceError,
+};
 pub use sealed::{Definition, OpenError, Sealed, SealedBytes};
 pub use signed::{Checked, Document, Verdict};

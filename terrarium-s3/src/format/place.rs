@@ -16,12 +16,21 @@ use crate::store::{InvalidKey, Key};
 pub enum Place {
     /// `v1/archive.json`
     Archive,
+    /// `v1/changes/…`
+    Change(ChangePlace),
     /// `v1/manifests/…`
     Manifest(ManifestPlace),
     /// `v1/annotations/…`
     Annotation(AnnotationPlace),
     /// `v1/streams/…`
     Part(PartPlace),
+}
+
+/// `v1/changes/<n>.json`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ChangePlace {
+    /// From 1, without a gap. The highest one counts.
+    pub number: u32,
 }
 
 /// `v1/manifests/<lineage>/<creation, 20 digits>-<guid>.json`
@@ -143,10 +152,17 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Archive => f.write_str("v1/archive.json"),
+            Place::Change(place) => place.fmt(f),
             Place::Manifest(place) => place.fmt(f),
             Place::Annotation(place) => place.fmt(f),
             Place::Part(place) => place.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for ChangePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "v1/changes/{}.json", self.number)
     }
 }
 
@@ -220,6 +236,9 @@ fn read(text: &str) -> Option<Place> {
     let segments: Vec<&str> = text.splitn(7, '/').collect();
     match segments[..] {
         ["v1", "archive.json"] => Some(Place::Archive),
+        ["v1", "changes", file] => Some(Place::Change(ChangePlace {
+            number: from_one(file)?,
+        })),
         ["v1", "manifests", lineage, file] => {
             let (creation, guid) = file.strip_suffix(".json")?.split_once('-')?;
             Some(Place::Manifest(ManifestPlace {
@@ -231,11 +250,7 @@ fn read(text: &str) -> Option<Place> {
         ["v1", "annotations", lineage, guid, file] => Some(Place::Annotation(AnnotationPlace {
             lineage: lineage.parse().ok()?,
             guid: guid.parse().ok()?,
-            number: file
-                .strip_suffix(".json")?
-                .parse()
-                .ok()
-                .filter(|&number| number > 0)?,
+            number: from_one(file)?,
         })),
         ["v1", "streams", guid, from, run, file] => Some(Place::Part(PartPlace {
             guid: guid.parse().ok()?,
@@ -252,6 +267,12 @@ fn read(text: &str) -> Option<Place> {
         })),
         _ => None,
     }
+}
+
+/// `<n>.json`, from 1.
+fn from_one(file: &str) -> Option<u32> {
+    let number = file.strip_suffix(".json")?.parse().ok();
+    number.filter(|&number| number > 0)
 }
 
 #[cfg(test)]
@@ -276,6 +297,9 @@ mod tests {
                 let lineage = id.parse().expect("an id");
                 prop_oneof![
                     Just(Place::Archive),
+                    Just(Place::Change(ChangePlace {
+                        number: number.max(1)
+                    })),
                     Just(Place::Manifest(ManifestPlace {
                         lineage,
                         creation,
@@ -301,6 +325,7 @@ mod tests {
         let layout = Layout::new(Some(Key::new("backups/host1").expect("a key")));
         for text in [
             "v1/archive.json".to_owned(),
+            "v1/changes/12.json".to_owned(),
             format!("v1/manifests/{ID}/00000000001782222222-18446744073709551615.json"),
             format!("v1/annotations/{ID}/5/12.json"),
             format!("v1/streams/5/full/{ID}/000000.zst.age"),
@@ -323,6 +348,8 @@ mod tests {
             "".to_owned(),
             "v2/archive.json".to_owned(),
             "v1/archive.json/".to_owned(),
+            "v1/changes/0.json".to_owned(),
+            "v1/changes/01.json".to_owned(),
             format!("v1/manifests/{ID}/1782222222-5.json"),
             format!("v1/manifests/{ID}/00000000001782222222-05.json"),
             format!("v1/manifests/{ID}/00000000001782222222-5.json.tmp"),
