@@ -23,6 +23,7 @@ macro_rules! store_cases {
             an_object_is_read_as_it_was_created
             an_object_may_be_empty
             an_object_of_many_megabytes_comes_back_whole
+            a_range_of_an_object_is_read
             every_character_of_a_key_is_kept
             what_is_not_there_is_not_found
             an_object_is_never_replaced
@@ -72,6 +73,31 @@ pub async fn an_object_of_many_megabytes_comes_back_whole(store: &impl Store) {
     assert!(expect(store.read(&large).await) == body, "it differs");
 }
 
+/// Whoever reads a large object piece by piece gets each byte once.
+pub async fn a_range_of_an_object_is_read(store: &impl Store) {
+    let object = key("v1/object");
+    let body = Bytes::from((0..=255).collect::<Vec<u8>>());
+    expect(store.create(&object, body.clone()).await);
+    for (offset, length, found) in [
+        (0, 256, 0..256),
+        (0, 1000, 0..256),
+        (0, 1, 0..1),
+        (100, 56, 100..156),
+        (255, 2, 255..256),
+        (256, 1, 256..256),
+        (1000, 5, 256..256),
+        (7, 0, 7..7),
+    ] {
+        let range = expect(store.read_range(&object, offset, length).await);
+        assert_eq!(range, body.slice(found), "{length} bytes from {offset}");
+    }
+    let missing = store.read_range(&key("v1/objec"), 0, 1).await;
+    assert!(
+        matches!(missing, Err(StoreError::NotFound { .. })),
+        "{missing:?}"
+    );
+}
+
 /// Keys reach the store and come back as they are.
 pub async fn every_character_of_a_key_is_kept(store: &impl Store) {
     let names = [
@@ -79,6 +105,7 @@ pub async fn every_character_of_a_key_is_kept(store: &impl Store) {
         "a.b/..c/...",
         "a=b/=",
         "a_b-c/_-",
+        "autosnap_2026-04-19_10:00:00_hourly",
         "v1/streams/9223372036854775807/full/0190b1c4-7d3e/000001.zst.age",
     ];
     for name in names {

@@ -10,6 +10,7 @@ pub mod archive;
 #[cfg(feature = "fakes")]
 pub mod conformance;
 pub mod crypto;
+pub mod earlier;
 pub mod format;
 pub mod pipeline;
 mod store;

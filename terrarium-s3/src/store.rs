@@ -56,6 +56,18 @@ pub trait Store: Send + Sync + 'static {
     /// can tell.
     fn read(&self, key: &Key) -> impl Future<Output = Result<Bytes, StoreError>> + Send;
 
+    /// So many bytes of an object, from `offset` on: fewer if it ends before, none if it ends before `offset`. Nothing is
+    /// checked but that they arrive.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is no such object.
+    fn read_range(
+        &self,
+        key: &Key,
+        offset: u64,
+        length: usize,
+    ) -> impl Future<Output = Result<Bytes, StoreError>> + Send;
+
     /// The length of an object in bytes, `None` if there is none.
     fn size(&self, key: &Key) -> impl Future<Output = Result<Option<u64>, StoreError>> + Send;
 

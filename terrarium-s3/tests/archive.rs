@@ -324,6 +324,9 @@ impl Store for Overwriting {
     async fn read(&self, key: &Key) -> Result<Bytes, StoreError> {
         self.0.read(key).await
     }
+    async fn read_range(&self, key: &Key, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        self.0.read_range(key, offset, length).await
+    }
     async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         self.0.size(key).await
     }

@@ -82,6 +82,17 @@ Examples:
   zfs send tank/web@monday | terrariumctl archive put --name web
   zfs send -i @monday tank/web@tuesday | terrariumctl archive put --name web --alias before-upgrade";
 
+const IMPORT_HELP: &str = "\
+Reads what an earlier terrariumctl has exported (manifests/INSTANCE/SNAPSHOT.json and streams/…, compressed and not
+encrypted) and stores it in the archive, where it is a restore point like any other. The earlier one is not changed.
+
+Every stream is read to its end and checked; one that was cut off is named, with all that builds upon it, and does not
+stop the others. What is there already is not read again, so that it can be repeated.
+
+Examples:
+  terrariumctl archive import --from s3://old-bucket/terrarium --dry-run
+  terrariumctl archive import --from file:///mnt/old --name web";
+
 const GET_HELP: &str = "\
 --at takes, in this order: a snapshot's name, its guid, an alias, a time (the newest point at or before it), or a part
 that only one name or alias has.
@@ -155,6 +166,9 @@ pub(crate) enum Command {
     /// Store the send stream on standard input
     #[command(after_help = PUT_HELP)]
     Put(PutArgs),
+    /// Take over what an earlier terrariumctl has exported
+    #[command(after_help = IMPORT_HELP)]
+    Import(ImportArgs),
     /// Read the stream of a restore point back, or those of its whole chain
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
@@ -227,6 +241,19 @@ pub(crate) struct PutArgs {
     /// The lineage that it belongs to, if several have the name
     #[arg(long, value_name = "UUID", conflicts_with = "new_lineage")]
     pub(crate) lineage: Option<Lineage>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The earlier archive: s3://BUCKET/PREFIX or file:///FOLDER
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: Location,
+    /// Take over this instance only; may be given several times
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+    /// Show what is there and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod change;
 mod failure;
 mod get;
 pub(crate) mod identity;
+mod import;
 mod init;
 mod list;
 pub(crate) mod points;
@@ -70,6 +71,7 @@ pub(crate) async fn archive(
         Command::List(args) => interrupt.or(list::list(args, &session)).await,
         Command::Verify(args) => interrupt.or(verify::verify(args, &session)).await,
         Command::Put(args) => put::put(args, &session).await,
+        Command::Import(args) => import::import(args, &session).await,
         Command::Get(args) => get::get(args, &session).await,
     }
 }

@@ -2,15 +2,17 @@
 
 mod decide;
 
+use std::collections::HashSet;
 use std::io::{self, Cursor, IsTerminal, Read};
 use std::sync::Arc;
 
 use serde::Serialize;
 use terrarium_s3::archive::{AnyStore, Archive, ChainError};
+use terrarium_s3::crypto::HostKey;
 use terrarium_s3::format::{Base, Kind, Lineage};
 use terrarium_s3::pipeline::{Ids, Options, Point, publish, write_stream};
-use terrarium_zfs::SnapshotName;
 use terrarium_zfs::stream::BeginRecord;
+use terrarium_zfs::{Guid, SnapshotName};
 
 use crate::archive::Session;
 use crate::archive::args::PutArgs;
@@ -31,6 +33,21 @@ struct Stored<'a> {
     point: &'a Listed,
 }
 
+/// The beginning of a stream that is to be stored.
+pub(super) struct Arrived {
+    first: [u8; BeginRecord::SIZE],
+    snapshot: SnapshotName,
+    incoming: Incoming,
+}
+
+/// What became of a stream.
+pub(super) enum Taken {
+    /// It was there already; nothing more of it was read.
+    There(Box<Listed>),
+    /// It is a restore point now. Of its parts so many were stored by an earlier, interrupted run.
+    Stored(Box<Listed>, usize),
+}
+
 /// Stores the stream on standard input.
 pub(super) async fn put(args: &PutArgs, session: &Session<'_>) -> Result<Exit, Failure> {
     refuse_name(&args.name)?;
@@ -39,29 +56,28 @@ pub(super) async fn put(args: &PutArgs, session: &Session<'_>) -> Result<Exit, F
         let why = "a stream is to come from standard input, which is a terminal";
         return Err(Failure::new(Exit::Usage, why));
     }
-    let (begin, first) = interrupt.or(first_record()).await?;
-    let snapshot = SnapshotName::new(&begin.to_name()).map_err(|error| {
-        let why = format!("the stream's snapshot has no legal name: {error}");
-        Failure::new(Exit::Refused, why)
-    })?;
-    let incoming = Incoming {
-        guid: begin.to_guid(),
-        from: begin.from_guid(),
-        is_clone: begin.is_clone(),
+    let arriving = async {
+        let first = tokio::task::spawn_blocking(|| Arrived::read(&mut io::stdin()));
+        let lost = |error| Failure::new(Exit::Failed, format!("{error}"));
+        first.await.map_err(lost)?
     };
+    let arrived = interrupt.or(arriving).await?;
     let looking = async {
         let (archive, key) = session.open_to_write().await?;
         let points = Points::read(&archive).await?;
-        let decision = decide(&points, &incoming, args)?;
-        if let Decision::Store { lineage, base } = &decision {
-            refuse_broken_base(&archive, &points, *lineage, *base).await?;
-        }
-        Ok::<_, Failure>((archive, key, decision))
+        Ok::<_, Failure>((archive, key, points))
     };
-    let (archive, key, decision) = interrupt.or(looking).await?;
-    let (lineage, base) = match decision {
-        Decision::Store { lineage, base } => (lineage, base),
-        Decision::There(point) => {
+    let (archive, key, points) = interrupt.or(looking).await?;
+    let into = Into {
+        archive: &archive,
+        key: &key,
+        points: &points,
+        sound: &HashSet::new(),
+        args,
+    };
+    match into.take(arrived, io::stdin(), session).await? {
+        Taken::Stored(point, reused) => shown(session, &point, true, reused),
+        Taken::There(point) => {
             // Whoever sends must not see a broken pipe for it.
             let drained =
                 tokio::task::spawn_blocking(|| io::copy(&mut io::stdin(), &mut io::sink()));
@@ -69,60 +85,95 @@ pub(super) async fn put(args: &PutArgs, session: &Session<'_>) -> Result<Exit, F
                 .or(async { Ok::<_, Failure>(drained.await) })
                 .await?
                 .ok();
-            return shown(session, &point, false, 0);
+            shown(session, &point, false, 0)
         }
-    };
-    let lineage = match lineage {
-        Some(lineage) => lineage,
-        None => Lineage::random().map_err(|error| {
-            Failure::new(Exit::Failed, format!("no lineage can be drawn: {error}"))
-        })?,
-    };
-    let ids = Ids {
-        guid: incoming.guid,
-        from: incoming.from,
-    };
-    let id = archive.document().id;
-    let options = Options {
-        journal: Some(session.state.journal(id, ids)?),
-        ..Options::default()
-    };
-    let stored = write_stream(
-        Arc::clone(archive.store()),
-        archive.layout(),
-        &archive.document().recipients,
-        Cursor::new(first).chain(io::stdin()),
-        Some(ids),
-        &options,
-    );
-    let stored = tokio::select! {
-        biased;
-        () = interrupt.wait() => return Err(cut_off()),
-        stored = stored => stored?,
-    };
-    let reused = stored.reused;
-    let point = Point {
-        archive: id,
-        terrarium: env!("CARGO_PKG_VERSION").to_owned(),
-        exported: session.now.timestamp(),
-        lineage,
-        instance: args.name.clone(),
-        project: None,
-        instance_uuid: None,
-        snapshot,
-        base,
-        createtxg: None,
-        kind: Kind::Foreign,
-        alias: args.alias.as_ref().map(ToString::to_string),
-        expires: None,
-        send_flags: None,
-        definition: None,
-        tree: None,
-    };
-    let store = archive.store();
-    let manifest = publish(&**store, archive.layout(), stored, point, Some(&key)).await?;
-    let point = Listed::of_ours(manifest, key.verifying_key());
-    shown(session, &point, true, reused)
+    }
+}
+
+/// Where a stream goes.
+pub(super) struct Into<'a> {
+    pub(super) archive: &'a Archive<AnyStore>,
+    pub(super) key: &'a HostKey,
+    pub(super) points: &'a Points,
+    /// Those of them that were stored just now, and need not be looked at again.
+    pub(super) sound: &'a HashSet<Guid>,
+    pub(super) args: &'a PutArgs,
+}
+
+impl Into<'_> {
+    /// Stores a stream, whose rest is to be read, and publishes it.
+    pub(super) async fn take(
+        &self,
+        arrived: Arrived,
+        rest: impl Read + Send + 'static,
+        session: &Session<'_>,
+    ) -> Result<Taken, Failure> {
+        let (archive, incoming) = (self.archive, arrived.incoming);
+        let deciding = async {
+            let decision = decide(self.points, &incoming, self.args)?;
+            if let Decision::Store { lineage, base } = &decision
+                && base.guid().is_some_and(|guid| !self.sound.contains(&guid))
+            {
+                refuse_broken_base(archive, self.points, *lineage, *base).await?;
+            }
+            Ok::<_, Failure>(decision)
+        };
+        let (lineage, base) = match session.interrupt.or(deciding).await? {
+            Decision::Store { lineage, base } => (lineage, base),
+            Decision::There(point) => return Ok(Taken::There(point)),
+        };
+        let lineage = match lineage {
+            Some(lineage) => lineage,
+            None => Lineage::random().map_err(|error| {
+                Failure::new(Exit::Failed, format!("no lineage can be drawn: {error}"))
+            })?,
+        };
+        let ids = Ids {
+            guid: incoming.guid,
+            from: incoming.from,
+        };
+        let id = archive.document().id;
+        let options = Options {
+            journal: Some(session.state.journal(id, ids)?),
+            ..Options::default()
+        };
+        let stored = write_stream(
+            Arc::clone(archive.store()),
+            archive.layout(),
+            &archive.document().recipients,
+            Cursor::new(arrived.first).chain(rest),
+            Some(ids),
+            &options,
+        );
+        let stored = tokio::select! {
+            biased;
+            () = session.interrupt.wait() => return Err(cut_off()),
+            stored = stored => stored?,
+        };
+        let reused = stored.reused;
+        let point = Point {
+            archive: id,
+            terrarium: env!("CARGO_PKG_VERSION").to_owned(),
+            exported: session.now.timestamp(),
+            lineage,
+            instance: self.args.name.clone(),
+            project: None,
+            instance_uuid: None,
+            snapshot: arrived.snapshot,
+            base,
+            createtxg: None,
+            kind: Kind::Foreign,
+            alias: self.args.alias.as_ref().map(ToString::to_string),
+            expires: None,
+            send_flags: None,
+            definition: None,
+            tree: None,
+        };
+        let store = archive.store();
+        let manifest = publish(&**store, archive.layout(), stored, point, Some(self.key)).await?;
+        let point = Listed::of_ours(manifest, self.key.verifying_key());
+        Ok(Taken::Stored(Box::new(point), reused))
+    }
 }
 
 fn shown(
@@ -161,31 +212,41 @@ fn cut_off() -> Failure {
     Failure::new(Exit::Interrupted, why).with_help(help)
 }
 
-/// The record that every stream begins with, and its bytes.
-async fn first_record() -> Result<(BeginRecord, [u8; BeginRecord::SIZE]), Failure> {
-    let reading = tokio::task::spawn_blocking(|| {
+impl Arrived {
+    /// Reads the record that every stream begins with. It blocks.
+    pub(super) fn read(stream: &mut impl Read) -> Result<Self, Failure> {
+        let no_stream = |error: &dyn std::fmt::Display| {
+            Failure::new(Exit::Refused, format!("that is no send stream: {error}"))
+        };
         let mut first = [0; BeginRecord::SIZE];
-        io::stdin().read_exact(&mut first).map(|()| first)
-    });
-    let no_stream = |error: String| {
-        let why = format!("standard input is no send stream: {error}");
-        Failure::new(Exit::Refused, why)
-    };
-    let first = reading
-        .await
-        .map_err(|error| no_stream(error.to_string()))?;
-    let first = first.map_err(|error| no_stream(error.to_string()))?;
-    let begin = BeginRecord::parse_any(first).map_err(|error| no_stream(error.to_string()))?;
-    let refused = |why: &str| Err(Failure::new(Exit::Refused, why));
-    if begin.is_package() {
-        return refused(
-            "that is a package of streams (zfs send -R, -I or -p), not the stream of one snapshot",
-        );
+        let read = stream.read_exact(&mut first);
+        read.map_err(|error| no_stream(&error))?;
+        let begin = BeginRecord::parse_any(first).map_err(|error| no_stream(&error))?;
+        let refused = |why: &str| Err(Failure::new(Exit::Refused, why));
+        if begin.is_package() {
+            return refused(
+                "that is a package of streams (zfs send -R, -I or -p), not the stream of one snapshot",
+            );
+        }
+        if begin.is_resuming() {
+            return refused(
+                "that is the rest of an interrupted stream (zfs send -t), not a whole one",
+            );
+        }
+        let snapshot = SnapshotName::new(&begin.to_name()).map_err(|error| {
+            let why = format!("the stream's snapshot has no legal name: {error}");
+            Failure::new(Exit::Refused, why)
+        })?;
+        Ok(Self {
+            first,
+            snapshot,
+            incoming: Incoming {
+                guid: begin.to_guid(),
+                from: begin.from_guid(),
+                is_clone: begin.is_clone(),
+            },
+        })
     }
-    if begin.is_resuming() {
-        return refused("that is the rest of an interrupted stream (zfs send -t), not a whole one");
-    }
-    Ok((begin, first))
 }
 
 /// A point that builds upon what cannot be restored would be none.

@@ -158,6 +158,13 @@ impl Store for AnyStore {
         }
     }
 
+    async fn read_range(&self, key: &Key, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        match self {
+            AnyStore::Directory(store) => store.read_range(key, offset, length).await,
+            AnyStore::S3(store) => store.read_range(key, offset, length).await,
+        }
+    }
+
     async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         match self {
             AnyStore::Directory(store) => store.size(key).await,

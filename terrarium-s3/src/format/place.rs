@@ -86,6 +86,11 @@ impl Layout {
         Self { prefix }
     }
 
+    /// What all keys of the archive begin with.
+    pub fn prefix(&self) -> Option<&Key> {
+        self.prefix.as_ref()
+    }
+
     /// The key of a place.
     ///
     /// # Errors

@@ -126,6 +126,15 @@ impl Store for DirectoryStore {
             .map(Bytes::from)
     }
 
+    async fn read_range(&self, key: &Key, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        let attempt = Attempt::on(Call::Read, key, &*self.place);
+        self.blocking(attempt, move |root, name| {
+            root.read_range(name, offset, length)
+        })
+        .await
+        .map(Bytes::from)
+    }
+
     async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         let attempt = Attempt::on(Call::Size, key, &*self.place);
         match self.blocking(attempt, |root, name| root.size(name)).await {

@@ -278,6 +278,19 @@ impl<S: Store> Faulty<S> {
     }
 }
 
+fn spoiled(body: Bytes, effect: Option<Effect>) -> Bytes {
+    match effect {
+        Some(Effect::Damage(offset)) if !body.is_empty() => {
+            let mut damaged = body.to_vec();
+            let offset = offset % damaged.len();
+            damaged[offset] ^= 1;
+            damaged.into()
+        }
+        Some(Effect::CutOff(length)) => body.slice(..length.min(body.len())),
+        _ => body,
+    }
+}
+
 impl<S: Store> Store for Faulty<S> {
     async fn create(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
         let ask = self.inner.create(key, body);
@@ -286,16 +299,13 @@ impl<S: Store> Store for Faulty<S> {
 
     async fn read(&self, key: &Key) -> Result<Bytes, StoreError> {
         let (body, effect) = self.with(Call::Read, key, self.inner.read(key)).await?;
-        Ok(match effect {
-            Some(Effect::Damage(offset)) if !body.is_empty() => {
-                let mut damaged = body.to_vec();
-                let offset = offset % damaged.len();
-                damaged[offset] ^= 1;
-                damaged.into()
-            }
-            Some(Effect::CutOff(length)) => body.slice(..length.min(body.len())),
-            _ => body,
-        })
+        Ok(spoiled(body, effect))
+    }
+
+    async fn read_range(&self, key: &Key, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        let ask = self.inner.read_range(key, offset, length);
+        let (body, effect) = self.with(Call::Read, key, ask).await?;
+        Ok(spoiled(body, effect))
     }
 
     async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The name of an object: segments of `A-Z a-z 0-9 . _ = -`, joined by `/`.
+/// The name of an object: segments of `A-Z a-z 0-9 . _ = : -`, joined by `/`.
 ///
 /// No segment is empty, `.` or `..`, so that as a path it stays within its folder; no segment is longer than 255 bytes
 /// and the whole not than 900, so that it fits in a file name and in an S3 key with a prefix before it.
@@ -63,7 +63,7 @@ impl FromStr for Key {
 /// The text is not a [`Key`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} cannot be the name of an object: segments of letters, digits and '._=-' joined by '/', \
+    "{text:?} cannot be the name of an object: segments of letters, digits and '._=:-' joined by '/', \
      none empty, '.' or '..', at most {} bytes in all",
     Key::MAX_LENGTH
 )]
@@ -90,7 +90,7 @@ fn is_segment(text: &str) -> bool {
 }
 
 fn is_allowed(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"._=-".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"._=:-".contains(&byte)
 }
 
 #[cfg(test)]
@@ -101,7 +101,7 @@ mod tests {
     fn what_could_leave_the_folder_or_not_be_a_file_name_is_no_key() {
         for text in [
             "", "/", "a/", "/a", "a//b", ".", "..", "a/..", "../a", "a/./b", "a b", "a\0", "a\n",
-            "a%2e", "a~b", "ä", "a\\b", "a:b",
+            "a%2e", "a~b", "ä", "a\\b", "a@b",
         ] {
             assert!(Key::new(text).is_err(), "{text:?}");
         }
@@ -115,6 +115,7 @@ mod tests {
             "v1/archive.json",
             "v1/streams/1234/full/0b-1/000001.zst.age",
             "a=b/..c/.d",
+            "manifests/web/autosnap_2026-04-19_10:00:00_hourly.json",
         ] {
             assert_eq!(Key::new(text).unwrap().as_str(), text);
         }

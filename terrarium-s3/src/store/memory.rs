@@ -112,6 +112,12 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn read_range(&self, key: &Key, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        let body = self.read(key).await?;
+        let from = usize::try_from(offset).map_or(body.len(), |offset| offset.min(body.len()));
+        Ok(body.slice(from..from.saturating_add(length).min(body.len())))
+    }
+
     async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         Ok(self.get(key).map(|body| body.len() as u64))
     }

@@ -108,8 +108,20 @@ impl Store for S3Store {
         let attempt = Attempt::on(Call::Read, key, &self.inner.place);
         let once = || {
             self.inner
-                .with_checksums_if_taken(|checksums| self.inner.get(key, checksums))
+                .with_checksums_if_taken(|checksums| self.inner.get(key, None, checksums))
         };
+        self.inner.retrying(&attempt, once).await
+    }
+
+    async fn read_range(&self, key: &Key, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        if length == 0 {
+            // There is no way to ask for nothing.
+            return Ok(Bytes::new());
+        }
+        let last = offset.saturating_add(length as u64 - 1);
+        let attempt = Attempt::on(Call::Read, key, &self.inner.place);
+        let range = format!("bytes={offset}-{last}");
+        let once = || self.inner.get(key, Some(range.clone()), false);
         self.inner.retrying(&attempt, once).await
     }
 
@@ -219,12 +231,19 @@ impl Inner {
         request.send().await.map(drop).map_err(Failure::of)
     }
 
-    async fn get(&self, key: &Key, checksums: bool) -> Result<Bytes, Failure> {
+    async fn get(
+        &self,
+        key: &Key,
+        range: Option<String>,
+        checksums: bool,
+    ) -> Result<Bytes, Failure> {
+        let partly = range.is_some();
         let request = self
             .client
             .get_object()
             .bucket(&self.bucket)
             .key(self.full(key.as_str()))
+            .set_range(range)
             .customize()
             .config_override(self.limit(0))
             // Not by the library's own option: it would check, and its error could not be told from a broken connection.
@@ -235,7 +254,14 @@ impl Inner {
                         .insert("x-amz-checksum-mode", "ENABLED");
                 }
             });
-        let answer = request.send().await.map_err(Failure::of)?;
+        let answer = match request.send().await.map_err(Failure::of) {
+            // It ends before the range begins.
+            Err(failure) if partly && failure.status() == Some(416) => return Ok(Bytes::new()),
+            answer => answer?,
+        };
+        if partly && answer.content_range.is_none() {
+            return Err(Failure::Damaged("all of it instead of a range".into()));
+        }
         let length = answer
             .content_length
             .and_then(|length| usize::try_from(length).ok());
@@ -256,7 +282,9 @@ impl Inner {
             return Err(Failure::Damaged(detail));
         }
         // One of several parts is a checksum of checksums, `…-3`: ours are never uploaded so.
-        let whole = answer.checksum_crc32.filter(|sent| !sent.contains('-'));
+        let whole = answer
+            .checksum_crc32
+            .filter(|sent| !partly && !sent.contains('-'));
         if let Some(sent) = whole {
             let found = header(crc32fast::hash(&body));
             if sent != found {

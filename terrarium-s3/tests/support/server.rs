@@ -248,6 +248,9 @@ async fn serve(
                 return error(404, "NoSuchKey");
             };
             let sum = crc32(&body);
+            if let Some(range) = header("range") {
+                return part(&body, range);
+            }
             let mut answer = ok(body);
             if header("x-amz-checksum-mode") == Some("ENABLED") {
                 let sum = sum.parse().expect("a header");
@@ -263,6 +266,25 @@ async fn serve(
         }
         _ => error(405, "MethodNotAllowed"),
     }
+}
+
+/// `bytes=FIRST-LAST`
+fn part(body: &Bytes, range: &str) -> Response<Answer> {
+    let numbers = range.strip_prefix("bytes=").and_then(|range| {
+        let (first, last) = range.split_once('-')?;
+        Some((first.parse().ok()?, last.parse().ok()?))
+    });
+    let (first, last): (usize, usize) = numbers.expect("a range of ours");
+    if first >= body.len() {
+        return error(416, "InvalidRange");
+    }
+    let end = last.saturating_add(1).min(body.len());
+    let mut answer = ok(body.slice(first..end));
+    *answer.status_mut() = http::StatusCode::PARTIAL_CONTENT;
+    let range = format!("bytes {first}-{}/{}", end - 1, body.len());
+    let range = range.parse().expect("a header");
+    answer.headers_mut().insert("content-range", range);
+    answer
 }
 
 async fn listing(objects: &MemoryStore, query: &str) -> Response<Answer> {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -49,15 +49,33 @@ impl Root {
     }
 
     pub(super) fn read(&self, key: &str) -> Result<Vec<u8>, Errno> {
+        let (mut file, length) = self.open_object(key)?;
+        let mut body = room(length)?;
+        file.read_to_end(&mut body).map_err(errno)?;
+        Ok(body)
+    }
+
+    pub(super) fn read_range(
+        &self,
+        key: &str,
+        offset: u64,
+        length: usize,
+    ) -> Result<Vec<u8>, Errno> {
+        let (mut file, size) = self.open_object(key)?;
+        let mut body = room(size.saturating_sub(offset).min(length as u64))?;
+        file.seek(SeekFrom::Start(offset)).map_err(errno)?;
+        file.take(length as u64)
+            .read_to_end(&mut body)
+            .map_err(errno)?;
+        Ok(body)
+    }
+
+    fn open_object(&self, key: &str) -> Result<(File, u64), Errno> {
         // Without waiting for a writer, should somebody have put a FIFO there.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = fs::openat(&self.0, key, flags, Mode::empty()).map_err(no_link)?;
         let length = object_size(&fs::fstat(&file)?).ok_or(Errno::NOENT)?;
-        let mut body = Vec::new();
-        body.try_reserve_exact(usize::try_from(length).map_err(|_| Errno::FBIG)?)
-            .map_err(|_| Errno::NOMEM)?;
-        File::from(file).read_to_end(&mut body).map_err(errno)?;
-        Ok(body)
+        Ok((file.into(), length))
     }
 
     pub(super) fn size(&self, key: &str) -> Result<u64, Errno> {
@@ -285,6 +303,13 @@ fn modified(stat: &Stat) -> Timestamp {
 
 fn is_temporary(name: &OsStr) -> bool {
     name.as_bytes().first() == Some(&TEMPORARY)
+}
+
+fn room(length: u64) -> Result<Vec<u8>, Errno> {
+    let mut body = Vec::new();
+    let length = usize::try_from(length).map_err(|_| Errno::FBIG)?;
+    body.try_reserve_exact(length).map_err(|_| Errno::NOMEM)?;
+    Ok(body)
 }
 
 /// A symbolic link is no object.
