@@ -148,7 +148,7 @@ fn read(bytes: &[u8], key: &Key, manifests: &str) -> Result<Written, String> {
         written.parent_snapshot.as_mut(),
     ] {
         let Some(name) = name else { continue };
-        // With its dataset or without: some versions wrote either.
+        // Whether with its dataset or without, the format does not say.
         if let Some((_, own)) = name.rsplit_once('@') {
             *name = own.to_owned();
         }

@@ -49,6 +49,16 @@ impl SeaweedFs {
         }
     }
 
+    /// Where it is: `http://127.0.0.1:PORT`.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The access key and the secret key.
+    pub fn keys(&self) -> (&str, &str) {
+        (&self.access_key, &self.secret_key)
+    }
+
     fn spawn() -> Self {
         let program = program();
         let folder = tempfile::tempdir().expect("a folder");
