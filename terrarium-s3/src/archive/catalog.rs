@@ -59,12 +59,15 @@ impl Catalog {
     }
 
     /// The point that a stream of this lineage starts from: an earlier one of the lineage, or the origin of
-    /// a clone, in whichever.
+    /// a clone, in that one's own lineage or in whichever.
     pub fn base(&self, lineage: Lineage, base: Base) -> Option<&Entry> {
         match base {
             Base::Full => None,
             Base::Point(guid) => self.find(lineage, guid),
-            Base::Origin(guid) => self.entries().find(|entry| entry.place.guid == guid),
+            Base::Origin(guid) => {
+                let elsewhere = || self.entries().find(|entry| entry.place.guid == guid);
+                self.find(Lineage::of_origin(guid), guid).or_else(elsewhere)
+            }
         }
     }
 }

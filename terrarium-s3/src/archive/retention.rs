@@ -79,7 +79,8 @@ pub enum Reason {
     NeededBy(ManifestPlace),
     /// It cannot be used, and somebody should look at why.
     Unusable,
-    /// One of its lineage cannot be used: what that one starts from is not known.
+    /// One of its lineage cannot be used, or, where it is the origin of clones, any other: what that one starts from
+    /// is not known.
     BesideUnusable,
 }
 
@@ -92,17 +93,31 @@ impl Ruling {
 
 /// Decides on all points of an archive, in their order. It must be all of them: a clone in one lineage needs its origin
 /// in another.
+///
+/// What was exported as the origin of clones alone ([`Lineage::of_origin`]) is nobody's restore point: it stays as long as
+/// one is kept that needs it, and no longer, unless it is pinned.
 pub fn plan_retention(points: &[Judged], policy: &Policy) -> Vec<Ruling> {
     let mut reasons: HashMap<ManifestPlace, Vec<Reason>> = HashMap::new();
     let mut lineages: BTreeMap<Lineage, Vec<&Judged>> = BTreeMap::new();
+    let is_unusable = |point: &Judged| point.standing == Standing::Unusable;
+    let all_usable = !points.iter().any(is_unusable);
     for point in points {
-        lineages.entry(point.place.lineage).or_default().push(point);
+        if is_origin(point.place) && !is_unusable(point) {
+            let mut keep = |reason| reasons.entry(point.place).or_default().push(reason);
+            if point.standing == Standing::Pinned {
+                keep(Reason::Pinned);
+            }
+            if !all_usable {
+                keep(Reason::BesideUnusable);
+            }
+        } else {
+            lineages.entry(point.place.lineage).or_default().push(point);
+        }
     }
     for mut of_one in lineages.into_values() {
         of_one.sort_by_key(|point| std::cmp::Reverse((point.place.creation, point.place.guid)));
-        let (unusable, usable): (Vec<_>, Vec<_>) = of_one
-            .into_iter()
-            .partition(|point| point.standing == Standing::Unusable);
+        let (unusable, usable): (Vec<_>, Vec<_>) =
+            of_one.into_iter().partition(|point| is_unusable(point));
         let mut keep = |point: &Judged, reason| {
             reasons.entry(point.place).or_default().push(reason);
         };
@@ -139,6 +154,11 @@ pub fn plan_retention(points: &[Judged], policy: &Policy) -> Vec<Ruling> {
         reasons: reasons.get(&point.place).cloned().unwrap_or_default(),
     };
     points.iter().map(ruling).collect()
+}
+
+/// Whether it was exported only because clones start from it.
+fn is_origin(place: ManifestPlace) -> bool {
+    place.lineage == Lineage::of_origin(place.guid)
 }
 
 /// What is removed, in an order in which it can be stopped anywhere: no point goes before those that start from it.
@@ -315,6 +335,49 @@ mod tests {
     }
 
     #[test]
+    fn an_image_goes_with_the_last_point_that_needs_it() {
+        let origin = |guid| Judged {
+            place: ManifestPlace {
+                lineage: Lineage::of_origin(Guid::new(guid)),
+                ..place(1, TIMES[0], guid)
+            },
+            base: None,
+            standing: Standing::Ordinary,
+        };
+        let (image, other) = (origin(100), origin(101));
+        // Two containers of one image; the newest points of both are full streams of their own.
+        let mut points = vec![image, other];
+        for of in [1, 2] {
+            let mut container = chain(of, &TIMES[..3]);
+            container[0].base = Some(image.place);
+            container[2].base = None;
+            points.extend(container);
+        }
+        let never = policy(0, 0, 0);
+        assert_eq!(kept(&points, &never), [3, 3], "nobody needs the image");
+        assert_eq!(kept(&points, &policy(2, 0, 0)), [100, 1, 2, 3, 1, 2, 3]);
+        let rulings = plan_retention(&points, &never);
+        let order = removal_order(&points, &rulings);
+        let at = |place| order.iter().position(|&other| other == place);
+        let clones = points
+            .iter()
+            .filter(|point| point.base == Some(image.place));
+        assert!(clones.clone().count() == 2, "both containers start from it");
+        for clone in clones {
+            assert!(at(clone.place) < at(image.place));
+        }
+        points[1].standing = Standing::Pinned;
+        assert_eq!(kept(&points, &never), [101, 3, 3]);
+        // Nobody knows what this one starts from.
+        points[1].standing = Standing::Ordinary;
+        points[2].standing = Standing::Unusable;
+        points[2].base = None;
+        let rulings = plan_retention(&points, &never);
+        assert_eq!(rulings[0].reasons, [Reason::BesideUnusable]);
+        assert_eq!(rulings[1].reasons, [Reason::BesideUnusable]);
+    }
+
+    #[test]
     fn what_is_pinned_stays_and_what_is_unusable_pushes_nothing_out() {
         let mut points = fulls(1, &TIMES);
         points[0].standing = Standing::Pinned;
@@ -337,11 +400,15 @@ mod tests {
             let mut points: Vec<Judged> = Vec::new();
             for (number, (of, creation, base, kind)) in drawn.into_iter().enumerate() {
                 let base = (kind > 1 && !points.is_empty()).then(|| base.get(&points).place);
+                let guid = Guid::new(number as u64 + 1);
                 points.push(Judged {
                     place: ManifestPlace {
-                        lineage: lineage(of),
+                        lineage: match kind {
+                            0 => Lineage::of_origin(guid),
+                            _ => lineage(of),
+                        },
                         creation,
-                        guid: Guid::new(number as u64 + 1),
+                        guid,
                     },
                     base,
                     standing: match kind {
@@ -372,7 +439,10 @@ mod tests {
                     let newer = points.iter().filter(|other| other.standing != Standing::Unusable
                         && other.place.lineage == point.place.lineage
                         && (other.place.creation, other.place.guid) > (point.place.creation, point.place.guid));
-                    prop_assert!(newer.count() > 0, "the newest of a lineage stays");
+                    prop_assert!(
+                        is_origin(point.place) || newer.count() > 0,
+                        "the newest of a lineage stays"
+                    );
                 }
             }
             let order = removal_order(&points, &rulings);

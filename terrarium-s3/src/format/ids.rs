@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use terrarium_zfs::Guid;
 
 use crate::format::hex;
 
@@ -79,6 +80,24 @@ random_id!(
     "run"
 );
 
+impl Lineage {
+    /// The history that the origin of clones has in an archive, such as the snapshot of an image: of that snapshot
+    /// alone.
+    ///
+    /// It follows from the snapshot's guid (a UUID of version 8 that holds it), so that an archive has one place for
+    /// it, whoever exports it first.
+    pub fn of_origin(guid: Guid) -> Self {
+        let [a, b, c, d, e, f, g, h] = guid.get().to_be_bytes();
+        let [o, r, i, x, y, n] = *b"origin";
+        let version = 0x80 | g >> 4;
+        let middle = g << 4 | h >> 4;
+        let variant = 0x80 | h & 0x0f;
+        Self([
+            a, b, c, d, e, f, version, middle, variant, 0, o, r, i, x, y, n,
+        ])
+    }
+}
+
 /// A text that is no UUID in lower case.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no {what}: a UUID in lower case is expected")]
@@ -127,5 +146,16 @@ mod tests {
         ] {
             assert!(text.parse::<Lineage>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_lineage_of_an_origin_holds_its_guid() {
+        let text = |guid| Lineage::of_origin(Guid::new(guid)).to_string();
+        assert_eq!(
+            text(0x0123_4567_89ab_cdef),
+            "01234567-89ab-8cde-8f00-6f726967696e"
+        );
+        assert_eq!(text(u64::MAX), "ffffffff-ffff-8fff-8f00-6f726967696e");
+        assert_ne!(text(1), text(16));
     }
 }
