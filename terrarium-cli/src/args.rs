@@ -79,6 +79,7 @@ Without --instance all instances are exported; one that fails does not stop the 
 
 Examples:
   terrariumctl backup export --archive s3://backups/host1
+  terrariumctl backup export --archive s3://backups/host1 --image-aware
   terrariumctl backup export --instance web --dry-run";
 
 const STREAM_INFO_EXAMPLES: &str = "\
@@ -341,6 +342,10 @@ pub(crate) struct ExportArgs {
     /// Go on with a history that another host exported last
     #[arg(long)]
     pub(crate) adopt: bool,
+    /// Instead of all of an instance, send what it has added to the image that it was made from; the image is stored
+    /// once in the archive
+    #[arg(long)]
+    pub(crate) image_aware: bool,
     /// Show what would be done and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -1,7 +1,7 @@
 //! Where the datasets of an LXD storage pool stand, and where ours stand beside them.
 
 use serde::Serialize;
-use terrarium_zfs::{DatasetName, NameError};
+use terrarium_zfs::{DatasetName, Guid, NameError};
 
 use crate::names::{InstanceRef, OperationId};
 
@@ -11,6 +11,7 @@ use crate::names::{InstanceRef, OperationId};
 /// <root>/containers/<volume>             LXD's
 /// <root>/terrarium/aside/<op>/<volume>   datasets that a rewind moved aside
 /// <root>/terrarium/staging/<op>          clones and received streams before they are swapped in
+/// <root>/terrarium/origins/<guid>        origins of clones that came from an archive, because they were not here
 /// ```
 /// Nothing of ours ever stands below `containers`: LXD takes what is there for its own.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
@@ -61,6 +62,30 @@ impl PoolLayout {
     /// [`NameError`] if the whole name is longer than ZFS allows.
     pub fn staging(&self, operation: &OperationId) -> Result<DatasetName, NameError> {
         self.root.child(&format!("terrarium/staging/{operation}"))
+    }
+
+    /// Where the origin of clones stands that came from an archive.
+    ///
+    /// # Errors
+    /// [`NameError`] if the whole name is longer than ZFS allows.
+    pub fn origin(&self, guid: Guid) -> Result<DatasetName, NameError> {
+        self.root.child(&format!("terrarium/origins/{guid}"))
+    }
+
+    /// The guid in the name of the dataset of such an origin.
+    pub fn origin_of(&self, dataset: &DatasetName) -> Option<Guid> {
+        let path = dataset.relative_to(&self.root)?;
+        let guid = path.strip_prefix("terrarium/origins/")?.parse().ok()?;
+        let guid = Guid::new(guid);
+        // Each has one spelling only.
+        (self.origin(guid).ok()? == *dataset).then_some(guid)
+    }
+
+    /// The name of the image whose dataset that is, still in LXD's use or not.
+    pub fn image_of<'a>(&self, dataset: &'a DatasetName) -> Option<&'a str> {
+        let path = dataset.relative_to(&self.root)?;
+        let path = path.strip_prefix("deleted/").unwrap_or(path);
+        path.strip_prefix("images/")
     }
 
     /// Whether `dataset` is one of ours: moved aside, or staged.
@@ -126,6 +151,27 @@ mod tests {
         );
         assert_eq!(operation("tank/lxd/containers/web"), None);
         assert_eq!(operation("tank/terrarium/aside/op-1/web"), None);
+    }
+
+    #[test]
+    fn an_origin_is_told_by_its_guid_and_an_image_by_its_name() {
+        let layout = layout();
+        let origin = layout.origin(Guid::new(17)).unwrap();
+        assert_eq!(origin.to_string(), "tank/lxd/terrarium/origins/17");
+        assert!(layout.is_ours(&origin) && layout.operation_of(&origin).is_none());
+        let of = |name: &str| layout.origin_of(&DatasetName::new(name).unwrap());
+        assert_eq!(of(origin.as_str()), Some(Guid::new(17)));
+        assert_eq!(of("tank/lxd/terrarium/origins/017"), None);
+        assert_eq!(of("tank/lxd/terrarium/origins/17/x"), None);
+        assert_eq!(of("tank/lxd/images/17"), None);
+        let dataset = |name: &str| DatasetName::new(name).unwrap();
+        let image = |name: &str| layout.image_of(&dataset(name)).map(str::to_owned);
+        assert_eq!(image("tank/lxd/images/ab12").as_deref(), Some("ab12"));
+        assert_eq!(
+            image("tank/lxd/deleted/images/ab12").as_deref(),
+            Some("ab12")
+        );
+        assert_eq!(image("tank/lxd/containers/web"), None);
     }
 
     #[test]

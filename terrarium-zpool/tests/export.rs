@@ -1,5 +1,7 @@
 //! Exports of instances of a pool file, with real streams: into an archive, and back out of it.
 
+#[path = "export/images.rs"]
+mod images;
 #[path = "support/export.rs"]
 mod rig;
 mod support;
@@ -23,7 +25,10 @@ fn shown(exported: &Exported) -> String {
     match &exported.decision {
         ExportDecision::UpToDate { .. } => "up to date".to_owned(),
         ExportDecision::Send { target, base, .. } => match base {
-            Base::Full { why } => format!("{} full: {why}", target.name()),
+            Base::Full { why, .. } => format!("{} full: {why}", target.name()),
+            Base::Origin { from, length, .. } => {
+                format!("{} since {from}, {length}", target.name())
+            }
             Base::Increment { from, length, .. } => {
                 let mark = match from {
                     SendSource::Snapshot(name) => format!("@{}", name.name()),
@@ -172,7 +177,8 @@ async fn without_snapshot_and_bookmark_it_is_an_honest_full() {
     assert_eq!(
         *base,
         Base::Full {
-            why: FullBecause::NothingInCommon
+            why: FullBecause::NothingInCommon,
+            no_origin: None,
         }
     );
     assert_eq!(second.lineage, first.lineage);

@@ -38,6 +38,7 @@ pub(crate) async fn export<Z: Streams, I: Instances>(
         catalog,
         key,
         adopt: args.adopt,
+        image_aware: args.image_aware,
     };
     let (wanted, mut outcomes) = wanted(planner.inventory(), &args.instances);
     for (instance, asked_for) in wanted {
@@ -119,6 +120,7 @@ struct Exporting {
     catalog: Catalog,
     key: HostKey,
     adopt: bool,
+    image_aware: bool,
 }
 
 impl Exporting {
@@ -128,7 +130,10 @@ impl Exporting {
             catalog: &self.catalog,
             key: Some(&self.key),
             adopt: self.adopt,
-            policy: ChainPolicy::default(),
+            policy: ChainPolicy {
+                image_aware: self.image_aware,
+                ..ChainPolicy::default()
+            },
             options,
         }
     }

@@ -132,6 +132,14 @@ pub(crate) fn line(outcome: &Outcome) -> String {
                             stored.reused_parts, stored.parts
                         );
                     }
+                    if let Some(image) = done.origin.as_ref().and_then(|origin| origin.stored) {
+                        let _ = write!(
+                            text,
+                            "; its image, stored once for all: {} as {}",
+                            size(image.stream_bytes),
+                            size(image.stored_bytes)
+                        );
+                    }
                     text
                 }
                 _ => up_to_date(&done.instance, done.snapshot.name()),
@@ -157,7 +165,27 @@ fn up_to_date(instance: &InstanceRef, snapshot: &str) -> String {
 
 fn since(base: &Base) -> String {
     match base {
-        Base::Full { why } => format!("in full ({why})"),
+        Base::Full { why, no_origin } => match no_origin {
+            Some(no_origin) => format!("in full ({why}; {no_origin})"),
+            None => format!("in full ({why})"),
+        },
+        Base::Origin {
+            from,
+            is_archived,
+            length,
+            why,
+            ..
+        } => {
+            let first = if *is_archived {
+                ""
+            } else {
+                ", which is stored first"
+            };
+            format!(
+                "since its image {}{first} (stream {length} of its chain; {why})",
+                one_line(from.as_str())
+            )
+        }
         Base::Increment { from, length, .. } => {
             let from = from.as_str();
             let name = from.split_once(['@', '#']).map_or(from, |(_, name)| name);

@@ -7,11 +7,13 @@ use terrarium_s3::Store;
 use terrarium_s3::archive::ArchiveError;
 use terrarium_s3::format::{self, Lineage};
 use terrarium_s3::pipeline::{self, Ids, publish};
-use terrarium_zfs::{BatchError, ErrorKind, Guid, SnapshotName};
+use terrarium_zfs::{BatchError, ErrorKind, Guid, SendSource, SnapshotName};
 
 use super::journals::Journals;
 use super::plan::{bookmark_of, uuid};
-use super::{ExportError, ExportPlan, ExportTo, Exported, FLAGS, HOLD, StoredStream, send};
+use super::{
+    ExportError, ExportPlan, ExportTo, Exported, ExportedOrigin, FLAGS, HOLD, StoredStream, send,
+};
 use crate::error::Error;
 use crate::host::Session;
 use crate::instances::Instances;
@@ -48,10 +50,9 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
                     None => self.begin_lineage(plan).await?,
                 };
                 exported.new_lineage.clone_from(&plan.new_lineage);
-                (
-                    Some(lineage),
-                    Some(self.store(plan, lineage, base, to).await?),
-                )
+                let (origin, stored) = self.store(plan, lineage, base, to).await?;
+                exported.origin = origin;
+                (Some(lineage), Some(stored))
             }
         };
         exported.lineage = lineage;
@@ -91,17 +92,47 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         lineage: Lineage,
         base: &Base,
         to: &ExportTo<'_, S>,
-    ) -> Result<StoredStream, ExportError> {
+    ) -> Result<(Option<ExportedOrigin>, StoredStream), ExportError> {
         let definition = self.definition(plan).await?;
         self.hold(&plan.snapshot).await?;
-        let stored = self
-            .send_and_publish(plan, lineage, base, definition, to)
-            .await;
+        let stored = async {
+            let origin = self.provide_origin(plan, base, to).await?;
+            let stored = self.send_and_publish(plan, lineage, base, definition, to);
+            Ok((origin, stored.await?))
+        };
+        let stored = stored.await;
         if stored.is_err() {
             // What failed is worth more than whether this does, and the next export tries it again.
             let _ = self.release_ours(vec![plan.snapshot.clone()]).await;
         }
         stored
+    }
+
+    /// Sees to it that the archive has what the stream is to start from, if that is an origin.
+    async fn provide_origin<S: Store>(
+        &self,
+        plan: &ExportPlan,
+        base: &Base,
+        to: &ExportTo<'_, S>,
+    ) -> Result<Option<ExportedOrigin>, ExportError> {
+        let Base::Origin {
+            from,
+            guid,
+            is_archived,
+            ..
+        } = base
+        else {
+            return Ok(None);
+        };
+        let stored = match is_archived {
+            true => None,
+            false => self.store_origin(plan, from, *guid, to).await?,
+        };
+        Ok(Some(ExportedOrigin {
+            snapshot: from.clone(),
+            guid: *guid,
+            stored,
+        }))
     }
 
     async fn send_and_publish<S: Store>(
@@ -116,6 +147,10 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         let (from, base) = match base {
             Base::Full { .. } => (None, format::Base::Full),
             Base::Increment { from, guid, .. } => (Some(from.clone()), format::Base::Point(*guid)),
+            Base::Origin { from, guid, .. } => {
+                let from = SendSource::Snapshot(from.clone());
+                (Some(from), format::Base::Origin(*guid))
+            }
         };
         let ids = Ids {
             guid: point.guid,
@@ -128,12 +163,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         let key = to.signing_key()?;
         let zfs = &self.planner.host.zfs;
         let stored = send::send(zfs, &plan.snapshot, from, ids, to, &options).await?;
-        let report = StoredStream {
-            stream_bytes: stored.stream_bytes,
-            stored_bytes: stored.stored_bytes(),
-            parts: stored.parts.len(),
-            reused_parts: stored.reused,
-        };
+        let report = StoredStream::of(&stored);
         let point = pipeline::Point {
             archive: to.archive.document().id,
             terrarium: env!("CARGO_PKG_VERSION").to_owned(),
@@ -265,7 +295,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         .await
     }
 
-    fn journals<S: Store>(&self, lineage: Lineage, to: &ExportTo<'_, S>) -> Journals {
+    pub(super) fn journals<S: Store>(&self, lineage: Lineage, to: &ExportTo<'_, S>) -> Journals {
         let archive = to.archive.document().id;
         Journals::new(&self.planner.host.exports, archive, lineage)
     }

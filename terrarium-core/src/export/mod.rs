@@ -3,6 +3,7 @@
 //! ```text
 //! plan     the lineage, the newest snapshot, what the archive has of it → what to send, since what, and why
 //! hold     the snapshot, until its manifest stands
+//! origin   what the instance was cloned from, if its stream is to start there and the archive does not have it yet
 //! send     into a pipe, out of which terrarium-s3 makes parts; what is stored already is in a journal
 //! publish  the manifest, only if the sender and the stream both ended well
 //! settle   a bookmark for the next increment; the hold goes
@@ -13,6 +14,7 @@
 mod carry_out;
 mod error;
 mod journals;
+mod origin;
 mod plan;
 mod send;
 
@@ -22,7 +24,7 @@ use terrarium_s3::Store;
 use terrarium_s3::archive::{Archive, Catalog};
 use terrarium_s3::crypto::HostKey;
 use terrarium_s3::format::Lineage;
-use terrarium_s3::pipeline::Options;
+use terrarium_s3::pipeline::{Options, Stored};
 use terrarium_zfs::{BookmarkName, Guid, SendFlags, SnapshotName};
 
 use crate::instances::InstanceRecord;
@@ -32,6 +34,7 @@ use crate::plan::{ChainPolicy, ExportDecision, Notice};
 use crate::point::RestorePoint;
 
 pub use error::ExportError;
+pub use origin::ExportedOrigin;
 
 /// The tag of the holds that exports put on snapshots.
 pub const HOLD: &str = "terrarium-export";
@@ -127,6 +130,7 @@ impl ExportPlan {
             guid: self.point.guid,
             created: self.created,
             decision: self.decision.clone(),
+            origin: None,
             stored: None,
             released: Vec::new(),
             notices: self.notices.clone(),
@@ -174,6 +178,9 @@ pub struct Exported {
     pub created: Timestamp,
     /// What was done, and why.
     pub decision: ExportDecision,
+    /// What the stream started from, if that was an image or another origin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<ExportedOrigin>,
     /// What was stored; `None` if it was in the archive already.
     pub stored: Option<StoredStream>,
     /// Snapshots that an earlier export had left held.
@@ -194,4 +201,15 @@ pub struct StoredStream {
     pub parts: usize,
     /// How many of them an earlier export had stored that was cut off.
     pub reused_parts: usize,
+}
+
+impl StoredStream {
+    fn of(stored: &Stored) -> Self {
+        Self {
+            stream_bytes: stored.stream_bytes,
+            stored_bytes: stored.stored_bytes(),
+            parts: stored.parts.len(),
+            reused_parts: stored.reused,
+        }
+    }
 }

@@ -3,17 +3,20 @@
 use terrarium_s3::Store;
 use terrarium_s3::archive::{ArchiveError, Entry};
 use terrarium_s3::crypto::HostKey;
-use terrarium_s3::format::{Lineage, Place, Verdict};
+use terrarium_s3::format::{Base, Lineage, Place, Verdict};
 use terrarium_zfs::{Bookmark, BookmarkName, DatasetName, Guid};
 
+use super::origin::Known;
 use super::{ExportError, ExportPlan, ExportTo, FLAGS, NewLineage};
 use crate::error::Error;
 use crate::host::Planner;
 use crate::instances::{InstanceRecord, Instances};
 use crate::inventory::Covered;
 use crate::names::InstanceRef;
-use crate::plan::{ArchivedPoint, ExportDecision, LiveBranch, Notice, decide_export};
-use crate::point::RestorePoint;
+use crate::plan::{
+    ArchivedOrigin, ArchivedPoint, ExportDecision, LiveBranch, Notice, Origin, StartsFrom,
+    decide_export,
+};
 use crate::property;
 use crate::zfs::Zfs;
 
@@ -37,6 +40,12 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             return Err(Error::NothingToExport { instance }.into());
         };
         let bookmarks = self.bookmarks(covered);
+        let here = |origins| LiveBranch {
+            snapshots: covered.points.iter().filter(|one| one.is_live()).collect(),
+            bookmarks: bookmarks.clone(),
+            origins,
+        };
+        let mut known = Known::new(to);
         let mut notices = Vec::new();
         if let Err(why @ (NewLineage::Copy { .. } | NewLineage::Illegible { .. })) = &lineage {
             let text = format!("its history in the archive begins anew: {why}");
@@ -54,11 +63,20 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
                 if listed {
                     ExportDecision::UpToDate { guid: target.guid }
                 } else {
-                    let archived = read(instance, to, key, entries, &mut notices).await?;
-                    decide(instance, covered, &bookmarks, &archived, to)?
+                    let archived =
+                        read(instance, to, key, entries, &mut known, &mut notices).await?;
+                    let origins = self
+                        .archived_origins(covered, &mut known, &mut notices)
+                        .await?;
+                    decide_export(instance, &here(origins), &archived, FLAGS, to.policy)?
                 }
             }
-            Err(_) => decide(instance, covered, &bookmarks, &[], to)?,
+            Err(_) => {
+                let origins = self
+                    .archived_origins(covered, &mut known, &mut notices)
+                    .await?;
+                decide_export(instance, &here(origins), &[], FLAGS, to.policy)?
+            }
         };
 
         let sends = matches!(decision, ExportDecision::Send { .. });
@@ -82,6 +100,27 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             covered: covered.clone(),
             record: record.clone(),
         })
+    }
+
+    /// What the archive has of what the instance was cloned from, if that is of interest.
+    async fn archived_origins<S: Store>(
+        &self,
+        covered: &Covered,
+        known: &mut Known<'_, S>,
+        notices: &mut Vec<Notice>,
+    ) -> Result<Vec<Origin>, ExportError> {
+        let mut origins = Vec::new();
+        if !known.is_asked_for() {
+            return Ok(origins);
+        }
+        for origin in self.origins(covered) {
+            origins.push(Origin {
+                snapshot: origin.name.clone(),
+                guid: origin.guid,
+                archived: known.look_up(origin.guid, notices).await?,
+            });
+        }
+        Ok(origins)
     }
 
     fn bookmarks(&self, covered: &Covered) -> Vec<&Bookmark> {
@@ -120,23 +159,8 @@ fn lineage(covered: &Covered, record: &InstanceRecord) -> Result<Lineage, NewLin
     }
 }
 
-fn decide<S: Store>(
-    instance: &InstanceRef,
-    covered: &Covered,
-    bookmarks: &[&Bookmark],
-    archived: &[ArchivedPoint],
-    to: &ExportTo<'_, S>,
-) -> Result<ExportDecision, Error> {
-    let live = |point: &&RestorePoint| point.is_live();
-    let here = LiveBranch {
-        snapshots: covered.points.iter().filter(live).collect(),
-        bookmarks: bookmarks.to_vec(),
-    };
-    decide_export(instance, &here, archived, FLAGS, to.policy)
-}
-
 /// The points of one lineage, as they are listed now; from the oldest to the newest.
-async fn listing<S: Store>(
+pub(super) async fn listing<S: Store>(
     to: &ExportTo<'_, S>,
     lineage: Lineage,
 ) -> Result<Vec<Entry>, ExportError> {
@@ -166,6 +190,7 @@ async fn read<S: Store>(
     to: &ExportTo<'_, S>,
     key: Option<&HostKey>,
     entries: Vec<Entry>,
+    known: &mut Known<'_, S>,
     notices: &mut Vec<Notice>,
 ) -> Result<Vec<ArchivedPoint>, ExportError> {
     let read = to.archive.points(entries, |entry, point| {
@@ -173,7 +198,15 @@ async fn read<S: Store>(
             let manifest = point.manifest;
             let archived = ArchivedPoint {
                 guid: manifest.guid,
-                from: manifest.from_guid(),
+                from: match manifest.base {
+                    Base::Full => StartsFrom::Nothing,
+                    Base::Point(guid) => StartsFrom::Point(guid),
+                    // Looked up below.
+                    Base::Origin(guid) => StartsFrom::Origin {
+                        guid,
+                        streams: None,
+                    },
+                },
                 created: manifest.creation,
                 // A stream of unknown flags is like none that we send.
                 flags: manifest.send_flags.unwrap_or_default(),
@@ -209,6 +242,14 @@ async fn read<S: Store>(
             ))),
             // Nobody knows what is there: a full stream for a store that is away would be a waste.
             Err(error) => return Err(error.into()),
+        }
+    }
+    for point in &mut archived {
+        if let StartsFrom::Origin { guid, streams } = &mut point.from {
+            *streams = match known.look_up(*guid, notices).await? {
+                ArchivedOrigin::Whole { streams, .. } => Some(streams),
+                ArchivedOrigin::Missing | ArchivedOrigin::Unusable => None,
+            };
         }
     }
     match newest {

@@ -18,12 +18,55 @@ use crate::point::RestorePoint;
 pub struct ArchivedPoint {
     /// The guid of its snapshot.
     pub guid: Guid,
-    /// The point that its stream is an increment to; of a full one there is none.
-    pub from: Option<Guid>,
+    /// What its stream starts from.
+    pub from: StartsFrom,
     /// When the snapshot was taken.
     pub created: Timestamp,
     /// What its stream was sent with.
     pub flags: SendFlags,
+}
+
+/// What the stream of an archived point starts from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StartsFrom {
+    /// Nothing: it is a full one.
+    Nothing,
+    /// An earlier point of its lineage.
+    Point(Guid),
+    /// The snapshot that its dataset was cloned from.
+    Origin {
+        /// That snapshot.
+        guid: Guid,
+        /// How many streams bring that; `None` if the archive cannot restore it any more.
+        streams: Option<u32>,
+    },
+}
+
+/// A snapshot that the instance's dataset was cloned from, directly or not: that of an image, for the most part.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// Where it stands.
+    pub snapshot: SnapshotName,
+    /// Its guid.
+    pub guid: Guid,
+    /// What the archive has of it.
+    pub archived: ArchivedOrigin,
+}
+
+/// What an archive has of an origin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ArchivedOrigin {
+    /// Nothing.
+    Missing,
+    /// All that it takes to restore it.
+    Whole {
+        /// So many streams.
+        streams: u32,
+        /// What its own was sent with.
+        flags: SendFlags,
+    },
+    /// Something is in its place that nothing can be built on.
+    Unusable,
 }
 
 /// When a chain of increments ends and a new full stream begins.
@@ -31,8 +74,12 @@ pub struct ArchivedPoint {
 pub struct ChainPolicy {
     /// The most streams that a restore has to read; 1 makes every stream a full one.
     pub max_length: u32,
-    /// The greatest age of a chain's full stream, reckoned from snapshot to snapshot.
+    /// The greatest age of a chain's full stream, reckoned from snapshot to snapshot. Of a chain that starts from an
+    /// image, the age of the first stream after that: the image does not grow old.
     pub max_age: SignedDuration,
+    /// Instead of a full stream send what the instance has added to the image that it was made from, where it was. The
+    /// image is stored once in an archive, for all instances.
+    pub image_aware: bool,
 }
 
 impl Default for ChainPolicy {
@@ -41,6 +88,7 @@ impl Default for ChainPolicy {
         Self {
             max_length: 31,
             max_age: SignedDuration::from_hours(31 * 24),
+            image_aware: false,
         }
     }
 }
@@ -52,6 +100,8 @@ pub struct LiveBranch<'a> {
     pub snapshots: Vec<&'a RestorePoint>,
     /// Its bookmarks.
     pub bookmarks: Vec<&'a Bookmark>,
+    /// What its dataset was cloned from, the nearest first.
+    pub origins: Vec<Origin>,
 }
 
 /// What is to be done about an instance.
@@ -81,6 +131,22 @@ pub enum Base {
     /// Nothing: it is a full one.
     Full {
         /// Why it is.
+        why: FullBecause,
+        /// Why it does not start from an image either, if the policy asks for that.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        no_origin: Option<NoOrigin>,
+    },
+    /// The snapshot of an image, or another one that the instance's dataset was cloned from.
+    Origin {
+        /// That snapshot.
+        from: SnapshotName,
+        /// Its guid, checked right before the send.
+        guid: Guid,
+        /// Whether the archive has it; if not, it is to be stored first, in full.
+        is_archived: bool,
+        /// How many streams a restore of the target will read.
+        length: u32,
+        /// Why no point of the instance itself serves.
         why: FullBecause,
     },
     /// A point that is in the archive with all that it builds on.
@@ -129,13 +195,42 @@ pub enum FullBecause {
     },
 }
 
+/// Why a full stream does not start from an image instead.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, thiserror::Error)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NoOrigin {
+    /// Its dataset was not cloned from anything.
+    #[error("its dataset is no clone of an image")]
+    NotAClone,
+    /// The chain would be longer than the policy lets it be.
+    #[error("a chain from its image would be longer than {max_length}")]
+    ChainTooLong {
+        /// The most streams that there may be.
+        max_length: u32,
+    },
+    /// It was sent with other flags than this stream will be.
+    #[error("its image (guid {guid}) was sent with other flags")]
+    OtherFlags {
+        /// The origin.
+        guid: Guid,
+    },
+    /// Something is in its place in the archive that nothing can be built on.
+    #[error("its image (guid {guid}) is damaged in the archive, or not signed by one of its hosts")]
+    Unusable {
+        /// The origin.
+        guid: Guid,
+    },
+}
+
 fn by_name<S: serde::Serializer>(from: &SendSource, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(from.as_str())
 }
 
 /// Decides about an export of the newest snapshot on the branch.
 ///
-/// The base is the nearest ancestor that the archive can restore, was sent with the same flags, and is still here.
+/// The base is the nearest ancestor that the archive can restore, was sent with the same flags, and is still here. Without
+/// one it is the nearest origin of which that is true, or the farthest, if the policy is to be aware of images.
 ///
 /// # Errors
 /// [`Error::NothingToExport`] if there is no snapshot.
@@ -155,11 +250,55 @@ pub fn decide_export(
     if archive.chain(target.guid).is_ok() {
         return Ok(ExportDecision::UpToDate { guid: target.guid });
     }
+    let base = match (
+        base(target, here, &archive, flags, policy),
+        policy.image_aware,
+    ) {
+        (Base::Full { why, .. }, true) => origin(here, why, flags, policy),
+        (base, _) => base,
+    };
     Ok(ExportDecision::Send {
         target: target.snapshot.clone(),
         guid: target.guid,
-        base: base(target, here, &archive, flags, policy),
+        base,
     })
+}
+
+/// Starts from an origin where it can: every snapshot of a clone is newer than what the clone was made from.
+fn origin(here: &LiveBranch<'_>, why: FullBecause, flags: SendFlags, policy: ChainPolicy) -> Base {
+    let starts = |origin: &Origin, streams: u32, is_archived| Base::Origin {
+        from: origin.snapshot.clone(),
+        guid: origin.guid,
+        is_archived,
+        length: streams.saturating_add(1),
+        why: why.clone(),
+    };
+    let max_length = policy.max_length;
+    let mut no_origin = NoOrigin::NotAClone;
+    for origin in &here.origins {
+        let guid = origin.guid;
+        no_origin = match origin.archived {
+            ArchivedOrigin::Whole { streams, flags: of } if of == flags => {
+                if streams < max_length {
+                    return starts(origin, streams, true);
+                }
+                NoOrigin::ChainTooLong { max_length }
+            }
+            ArchivedOrigin::Whole { .. } => NoOrigin::OtherFlags { guid },
+            ArchivedOrigin::Unusable => NoOrigin::Unusable { guid },
+            ArchivedOrigin::Missing => NoOrigin::ChainTooLong { max_length },
+        };
+    }
+    match here.origins.last() {
+        // The farthest one has the most clones.
+        Some(origin) if origin.archived == ArchivedOrigin::Missing && max_length > 1 => {
+            starts(origin, 1, false)
+        }
+        _ => Base::Full {
+            why,
+            no_origin: Some(no_origin),
+        },
+    }
 }
 
 fn base(
@@ -206,9 +345,16 @@ fn base(
                 length,
             };
         };
-        return Base::Full { why };
+        return full(why);
     }
-    Base::Full { why }
+    full(why)
+}
+
+fn full(why: FullBecause) -> Base {
+    Base::Full {
+        why,
+        no_origin: None,
+    }
 }
 
 /// A snapshot or bookmark that the target's stream could start from.
@@ -249,7 +395,7 @@ struct Archive<'a> {
 /// From a full stream to a point.
 struct Chain {
     length: u32,
-    /// When the snapshot of the full stream was taken.
+    /// When the snapshot of the full stream was taken, or of the first one after an origin.
     began: Timestamp,
 }
 
@@ -263,7 +409,7 @@ impl<'a> Archive<'a> {
 
     /// The chain that leads to a point, or the guid that it lacks.
     fn chain(&self, guid: Guid) -> Result<Chain, Guid> {
-        let (mut next, mut length) = (guid, 0);
+        let (mut next, mut length) = (guid, 0u32);
         let mut seen = HashSet::new();
         loop {
             let point = self.points.get(&next).ok_or(next)?;
@@ -272,10 +418,12 @@ impl<'a> Archive<'a> {
                 return Err(next);
             }
             length += 1;
+            let began = point.created;
             match point.from {
-                Some(from) => next = from,
-                None => {
-                    let began = point.created;
+                StartsFrom::Point(from) => next = from,
+                StartsFrom::Nothing => return Ok(Chain { length, began }),
+                StartsFrom::Origin { guid, streams } => {
+                    let length = streams.ok_or(guid)?.saturating_add(length);
                     return Ok(Chain { length, began });
                 }
             }
@@ -303,7 +451,11 @@ mod tests {
     struct Here {
         snapshots: Vec<RestorePoint>,
         bookmarks: Vec<Bookmark>,
+        origins: Vec<Origin>,
     }
+
+    /// The guid of the image's snapshot.
+    const IMAGE: u64 = 4711;
 
     fn guid(letter: &str) -> Guid {
         Guid::new(letter.bytes().map(u64::from).sum())
@@ -319,6 +471,7 @@ mod tests {
         let mut here = Here {
             snapshots: Vec::new(),
             bookmarks: Vec::new(),
+            origins: Vec::new(),
         };
         for word in text.split_whitespace() {
             let (mark, rest) = word.split_at(1);
@@ -343,14 +496,21 @@ mod tests {
         here
     }
 
-    /// `a` is a full stream, `b<a` an increment; the days count from 1 in the order that they stand in.
+    fn from_image(streams: Option<u32>) -> StartsFrom {
+        let guid = Guid::new(IMAGE);
+        StartsFrom::Origin { guid, streams }
+    }
+
+    /// `a` is a full stream, `b<a` an increment, `a<%` one to the image, `a<%?` one to an image that is gone; the days count from 1 in the order that they stand in.
     fn archived(text: &str) -> Vec<ArchivedPoint> {
         let words = text.split_whitespace().zip(1..);
         words
             .map(|(word, txg)| {
                 let (letter, from) = match word.split_once('<') {
-                    Some((letter, from)) => (letter, Some(guid(from))),
-                    None => (word, None),
+                    Some((letter, "%")) => (letter, from_image(Some(1))),
+                    Some((letter, "%?")) => (letter, from_image(None)),
+                    Some((letter, from)) => (letter, StartsFrom::Point(guid(from))),
+                    None => (word, StartsFrom::Nothing),
                 };
                 ArchivedPoint {
                     guid: guid(letter),
@@ -366,6 +526,7 @@ mod tests {
         let branch = LiveBranch {
             snapshots: here.snapshots.iter().collect(),
             bookmarks: here.bookmarks.iter().collect(),
+            origins: here.origins.clone(),
         };
         let instance = "web".parse().unwrap();
         decide_export(&instance, &branch, archived, FLAGS, policy).unwrap()
@@ -385,7 +546,19 @@ mod tests {
         match decision {
             ExportDecision::UpToDate { .. } => "up to date".to_owned(),
             ExportDecision::Send { target, base, .. } => match base {
-                Base::Full { why } => format!("{} full: {why}", target.name()),
+                Base::Full { why, no_origin } => {
+                    let also = no_origin.as_ref().map(|why| format!("; {why}"));
+                    format!("{} full: {why}{}", target.name(), also.unwrap_or_default())
+                }
+                Base::Origin {
+                    from,
+                    is_archived,
+                    length,
+                    ..
+                } => {
+                    let stored = if *is_archived { "" } else { ", stored first" };
+                    format!("{} since {from}{stored}, {length}", target.name())
+                }
                 Base::Increment { from, length, .. } => {
                     let from = from.as_str().trim_start_matches("tank/containers/web");
                     format!("{} since {from}, {length}", target.name())
@@ -476,6 +649,7 @@ mod tests {
         let policy = |max_length, days: i64| ChainPolicy {
             max_length,
             max_age: SignedDuration::from_hours(days * 24),
+            image_aware: false,
         };
         let (here, archive) = (here("@a,1 @b,2 @c,3 @d,4"), archived("a b<a c<b"));
         let decided = |policy| shown(&decide(&here, &archive, policy));
@@ -488,11 +662,130 @@ mod tests {
         assert_eq!(decided(policy(1, 99)), "d full: the chain has 3 streams");
     }
 
+    /// A clone, of what has these origins, the nearest first; and a policy that is aware of it.
+    fn of_image(text: &str, origins: &[(&str, ArchivedOrigin)]) -> (Here, ChainPolicy) {
+        let mut here = here(text);
+        for (number, (name, archived)) in (IMAGE..).zip(origins) {
+            here.origins.push(Origin {
+                snapshot: SnapshotName::new(name).unwrap(),
+                guid: Guid::new(number),
+                archived: *archived,
+            });
+        }
+        let policy = ChainPolicy {
+            image_aware: true,
+            ..ChainPolicy::default()
+        };
+        (here, policy)
+    }
+
+    const WHOLE: ArchivedOrigin = ArchivedOrigin::Whole {
+        streams: 1,
+        flags: FLAGS,
+    };
+
+    #[test]
+    fn instead_of_a_full_stream_what_was_added_to_the_image_is_sent() {
+        let decided = |archived, text: &str| {
+            let (here, policy) = of_image("@b,2 @c,3", &[("tank/images/fp@readonly", archived)]);
+            shown(&decide(&here, &self::archived(text), policy))
+        };
+        let stored_first = "c since tank/images/fp@readonly, stored first, 2";
+        assert_eq!(decided(ArchivedOrigin::Missing, ""), stored_first);
+        let since_it = "c since tank/images/fp@readonly, 2";
+        assert_eq!(decided(WHOLE, ""), since_it);
+        assert_eq!(decided(WHOLE, "a"), since_it, "nothing is in common");
+        assert_eq!(decided(WHOLE, "b<%"), "c since @b, 3");
+        assert_eq!(
+            decided(WHOLE, "b"),
+            "c since @b, 2",
+            "whatever that began with"
+        );
+        // The image is gone from the archive, and all that was built on it is of no use.
+        assert_eq!(decided(ArchivedOrigin::Missing, "b<%?"), stored_first);
+    }
+
+    #[test]
+    fn a_chain_that_starts_from_an_image_counts_it_but_not_its_age() {
+        let (here, policy) = of_image("@b,2 @c,3 @d,4", &[("tank/images/fp@readonly", WHOLE)]);
+        let policy = |max_length, days: i64| ChainPolicy {
+            max_length,
+            max_age: SignedDuration::from_hours(days * 24),
+            ..policy
+        };
+        let archive = archived("x b<% c<b");
+        let decided = |policy| shown(&decide(&here, &archive, policy));
+        assert_eq!(decided(policy(4, 2)), "d since @c, 4");
+        let anew = "d since tank/images/fp@readonly, 2";
+        assert_eq!(decided(policy(3, 2)), anew);
+        assert_eq!(decided(policy(4, 1)), anew, "of its own first stream");
+        let full = "d full: the chain has 3 streams; a chain from its image would be longer than 1";
+        assert_eq!(decided(policy(1, 2)), full);
+    }
+
+    #[test]
+    fn without_an_image_that_serves_it_is_an_honest_full() {
+        let decided = |origins: &[(&str, ArchivedOrigin)]| {
+            let (here, policy) = of_image("@b,2", origins);
+            shown(&decide(&here, &[], policy))
+        };
+        let full = |why: &str| format!("b full: it is the first of its lineage; {why}");
+        assert_eq!(decided(&[]), full("its dataset is no clone of an image"));
+        let image = "tank/images/fp@readonly";
+        let damaged =
+            "its image (guid 4711) is damaged in the archive, or not signed by one of its hosts";
+        assert_eq!(decided(&[(image, ArchivedOrigin::Unusable)]), full(damaged));
+        let other = ArchivedOrigin::Whole {
+            streams: 1,
+            flags: SendFlags::default(),
+        };
+        let flags = "its image (guid 4711) was sent with other flags";
+        assert_eq!(decided(&[(image, other)]), full(flags));
+    }
+
+    /// A copy of a copy of an instance of an image.
+    #[test]
+    fn of_several_origins_the_nearest_that_is_archived_serves_else_the_farthest() {
+        let names = [
+            "tank/containers/a@1",
+            "tank/containers/b@2",
+            "tank/images/fp@readonly",
+        ];
+        let decided = |archived: [ArchivedOrigin; 3]| {
+            let origins: Vec<_> = names.into_iter().zip(archived).collect();
+            let (here, policy) = of_image("@b,2", &origins);
+            shown(&decide(&here, &[], policy))
+        };
+        let none = ArchivedOrigin::Missing;
+        let long = ArchivedOrigin::Whole {
+            streams: 31,
+            flags: FLAGS,
+        };
+        let image = "b since tank/images/fp@readonly";
+        assert_eq!(
+            decided([none, none, none]),
+            format!("{image}, stored first, 2")
+        );
+        assert_eq!(
+            decided([none, WHOLE, WHOLE]),
+            "b since tank/containers/b@2, 2"
+        );
+        assert_eq!(
+            decided([long, ArchivedOrigin::Unusable, WHOLE]),
+            format!("{image}, 2")
+        );
+        assert_eq!(
+            decided([long, none, none]),
+            format!("{image}, stored first, 2")
+        );
+    }
+
     #[test]
     fn an_instance_without_a_snapshot_has_nothing_to_export() {
         let branch = LiveBranch {
             snapshots: Vec::new(),
             bookmarks: Vec::new(),
+            origins: Vec::new(),
         };
         let instance: InstanceRef = "web".parse().unwrap();
         let policy = ChainPolicy::default();
@@ -523,7 +816,10 @@ mod tests {
                 .iter()
                 .map(|(n, from)| ArchivedPoint {
                     guid: guid(&letter(*n)),
-                    from: from.map(|from| guid(&letter(from))),
+                    from: match from {
+                        Some(from) => StartsFrom::Point(guid(&letter(*from))),
+                        None => StartsFrom::Nothing,
+                    },
                     created: day(n + 1),
                     flags: FLAGS,
                 })

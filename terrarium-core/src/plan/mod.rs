@@ -29,7 +29,8 @@ use crate::property;
 
 pub use as_new::{AsNewRequest, plan_as_new};
 pub use export::{
-    ArchivedPoint, Base, ChainPolicy, ExportDecision, FullBecause, LiveBranch, decide_export,
+    ArchivedOrigin, ArchivedPoint, Base, ChainPolicy, ExportDecision, FullBecause, LiveBranch,
+    NoOrigin, Origin, StartsFrom, decide_export,
 };
 pub use identity::{IdentityPolicy, Removal};
 pub use recovery::{Direction, plan_recovery};

@@ -39,7 +39,8 @@ pub(crate) struct Rig {
     pub(crate) key: HostKey,
     pub(crate) other_key: HostKey,
     pub(crate) options: Options,
-    identities: Arc<Identities>,
+    pub(crate) policy: ChainPolicy,
+    pub(crate) identities: Arc<Identities>,
     seconds: AtomicU32,
     received: AtomicU32,
     folder: tempfile::TempDir,
@@ -79,6 +80,7 @@ impl Rig {
                 pause: Duration::from_millis(1),
                 ..Options::default()
             },
+            policy: ChainPolicy::default(),
             identities: Arc::new(identity.into_identities()),
             seconds: AtomicU32::new(0),
             received: AtomicU32::new(0),
@@ -129,8 +131,34 @@ impl Rig {
         name.parse().expect("a legal name")
     }
 
+    /// An image of so many bytes, as LXD keeps it.
+    pub(crate) fn image(&self, fingerprint: &str, bytes: usize) -> SnapshotName {
+        let images = named("tank/images");
+        if self.engine.guid(images.as_str()).unwrap().is_none() {
+            let created = self.engine.create(&images, &Properties::new());
+            created.expect("created");
+        }
+        let image = images.child(fingerprint).expect("a legal name");
+        let created = self.engine.create(&image, &Properties::new());
+        created.expect("created");
+        self.snapshot_of(&image, "readonly", bytes)
+    }
+
+    /// An instance that LXD makes of an image, or another snapshot.
+    pub(crate) fn clone_of(&self, origin: &SnapshotName, name: &str) -> InstanceRef {
+        let cloned = self
+            .engine
+            .clone_snapshot(&dataset(name), origin, &Properties::new());
+        cloned.expect("cloned");
+        name.parse().expect("a legal name")
+    }
+
     /// Changes the content, by some bytes that do not compress, and takes a snapshot.
     pub(crate) fn snapshot(&self, instance: &str, name: &str, bytes: usize) -> SnapshotName {
+        self.snapshot_of(&dataset(instance), name, bytes)
+    }
+
+    fn snapshot_of(&self, dataset: &DatasetName, name: &str, bytes: usize) -> SnapshotName {
         let salt = u64::from(self.seconds.fetch_add(1, Ordering::Relaxed));
         let mut state = 0x9e37_79b9_7f4a_7c15 ^ (salt << 32 | 1);
         let content: Vec<u8> = std::iter::repeat_with(|| {
@@ -143,11 +171,11 @@ impl Rig {
         .collect();
         let mut file = Entry::new(format!("file-{name}").as_str(), Kind::File, 0o644);
         file.size = content.len() as u64;
-        let mut tree = self.engine.write_tree(&dataset(instance));
+        let mut tree = self.engine.write_tree(dataset);
         tree.add(&file);
         tree.content(0, &content);
         tree.finish().expect("written");
-        let snapshot = dataset(instance).snapshot(name).expect("a legal name");
+        let snapshot = dataset.snapshot(name).expect("a legal name");
         let taken = self
             .engine
             .snapshot(&[(snapshot.clone(), UserProperties::new())]);
@@ -177,7 +205,7 @@ impl Rig {
             catalog,
             key: Some(&self.key),
             adopt: false,
-            policy: ChainPolicy::default(),
+            policy: self.policy,
             options: &self.options,
         }
     }
@@ -253,33 +281,36 @@ impl Rig {
             .guid(snapshot.as_str())
             .unwrap()
             .expect("it is here");
-        let last = self.receive(lineage, guid).await;
-        let number = self.received.load(Ordering::Relaxed);
-        let back = format!("tank/back-{number}@{}", last.snapshot.name());
+        let (last, back) = self.receive(lineage, guid).await;
         let digest = |snapshot: &str| {
             let tree = hash_snapshot(&self.engine, snapshot).expect("read");
             assert!(tree.damaged.is_empty());
             tree.listing.digest()
         };
-        assert_eq!(digest(snapshot.as_str()), digest(&back));
+        assert_eq!(digest(snapshot.as_str()), digest(back.as_str()));
         last
     }
 
-    async fn receive(&self, lineage: Lineage, guid: Guid) -> Manifest {
-        let number = self.received.fetch_add(1, Ordering::Relaxed) + 1;
+    async fn receive(&self, lineage: Lineage, guid: Guid) -> (Manifest, SnapshotName) {
         let catalog = self.archive.catalog().await.expect("listed");
         let chain = self.archive.chain(&catalog, lineage, guid).await;
+        let mut dataset = named("tank");
         let mut last = None;
         for point in chain.expect("whole") {
             assert!(self.archive.trusts(point.verdict));
             let sealed = point.manifest.open(&self.identities).expect("opened");
+            let mut how = ReceiveOptions::default();
+            if !matches!(point.manifest.base, format::Base::Point(_)) {
+                let number = self.received.fetch_add(1, Ordering::Relaxed);
+                dataset = named(&format!("tank/back-{number}"));
+                how.origin = last.take().map(|(_, snapshot)| snapshot);
+            }
             let (input, output) = std::io::pipe().expect("a pipe");
-            let name = format!("tank/back-{number}@{}", point.manifest.snapshot.name());
-            let name = SnapshotName::new(&name).expect("a legal name");
-            let engine = self.engine.clone();
-            let receiving = tokio::task::spawn_blocking(move || {
-                engine.receive(&name, &ReceiveOptions::default(), &input)
-            });
+            let name = dataset.snapshot(point.manifest.snapshot.name());
+            let name = name.expect("a legal name");
+            let (engine, into) = (self.engine.clone(), name.clone());
+            let receiving =
+                tokio::task::spawn_blocking(move || engine.receive(&into, &how, &input));
             let read = read_stream(
                 Arc::clone(self.archive.store()),
                 self.archive.layout(),
@@ -291,7 +322,7 @@ impl Rig {
             );
             read.await.expect("read back");
             receiving.await.expect("it ended").expect("received");
-            last = Some(point.manifest);
+            last = Some((point.manifest, name));
         }
         last.expect("a point")
     }
