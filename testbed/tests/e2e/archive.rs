@@ -6,16 +6,44 @@ use testbed::{Finished, Image, Instance, lxc, run, terrariumctl, unique_name, zf
 
 use crate::time_machine::{snapshot, snapshots, undo};
 
-/// An archive in a folder of the guest, and the identity that reads it.
+/// An archive, and a folder with the identity that reads it.
 struct Archive {
     folder: tempfile::TempDir,
+    /// Where it is, as options.
+    place: Vec<String>,
 }
 
 impl Archive {
-    fn new() -> Self {
+    /// One in a folder of the guest.
+    fn in_a_folder() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let archive = Self { folder };
-        std::fs::create_dir(archive.path("objects")).expect("a folder");
+        let objects = folder.path().join("objects");
+        std::fs::create_dir(&objects).expect("a folder");
+        let place = [
+            "--archive".to_owned(),
+            format!("file://{}", objects.display()),
+        ];
+        Self::init(folder, place.into())
+    }
+
+    /// One in a bucket of a real S3 server, which runs on the host.
+    fn in_s3() -> Self {
+        let endpoint = std::env::var("TERRARIUM_E2E_S3_ENDPOINT").expect("`make e2e` sets it");
+        let bucket = format!("s3://e2e/{}", unique_name("archive"));
+        let place = [
+            "--archive",
+            &bucket,
+            "--s3-endpoint",
+            &endpoint,
+            "--s3-region",
+            "us-east-1",
+        ];
+        let folder = tempfile::tempdir().expect("a folder");
+        Self::init(folder, place.map(str::to_owned).into())
+    }
+
+    fn init(folder: tempfile::TempDir, place: Vec<String>) -> Self {
+        let archive = Self { folder, place };
         let identity = terrariumctl(["archive", "keygen"]).succeeds().stdout;
         let recipient = identity
             .lines()
@@ -33,8 +61,8 @@ impl Archive {
     }
 
     fn command(&self, arguments: &[&str]) -> Finished {
-        let place = format!("file://{}", self.path("objects"));
-        terrariumctl([arguments, &["--archive", &place]].concat())
+        let place = self.place.iter().map(String::as_str);
+        terrariumctl(arguments.iter().copied().chain(place))
     }
 
     fn export(&self, instance: &Instance) -> Finished {
@@ -75,8 +103,8 @@ fn exported(stem: &str, archive: &Archive) -> (Instance, String, String) {
 }
 
 #[test]
-fn an_instance_that_is_gone_with_its_dataset_is_made_anew_and_runs() {
-    let archive = Archive::new();
+fn an_instance_that_is_gone_with_its_dataset_is_made_anew_from_s3_and_runs() {
+    let archive = Archive::in_s3();
     let (web, one, two) = exported("lost", &archive);
     let noise = web.sh("md5sum /root/noise").finish().succeeds().stdout;
     let (address, dataset) = (web.config("volatile.eth0.hwaddr"), web.dataset());
@@ -123,8 +151,8 @@ fn an_instance_that_is_gone_with_its_dataset_is_made_anew_and_runs() {
 }
 
 #[test]
-fn what_is_missing_here_comes_from_the_archive_in_place_and_as_new() {
-    let archive = Archive::new();
+fn what_is_missing_here_comes_from_s3_in_place_and_as_new() {
+    let archive = Archive::in_s3();
     let (web, one, two) = exported("partly", &archive);
     web.sh("echo later > /root/f").finish().succeeds();
     let later = snapshot(&web, &[]);
@@ -162,7 +190,7 @@ fn what_is_missing_here_comes_from_the_archive_in_place_and_as_new() {
 
 #[test]
 fn a_damaged_archive_changes_nothing_and_the_instance_runs_on() {
-    let archive = Archive::new();
+    let archive = Archive::in_a_folder();
     let (web, _, two) = exported("damaged", &archive);
     let dataset = web.dataset();
     zfs(["destroy", &format!("{dataset}@{two}")]);
