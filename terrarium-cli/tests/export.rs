@@ -81,6 +81,7 @@ fn what_is_new_of_every_instance_goes_into_the_archive() {
     let planned = exports.export(&["--dry-run"]);
     assert_eq!((planned.code, planned.err.as_str()), (0, ""));
     assert!(planned.out.contains("Would export snap-"), "{planned:?}");
+    assert!(planned.out.contains(": about "), "{planned:?}");
     assert_eq!(exports.listed()["points"].as_array().map(Vec::len), Some(0));
 
     let first = exports.export(&[]);

@@ -25,6 +25,17 @@ pub trait Streams: Zfs {
         output: BorrowedFd<'_>,
     ) -> Result<(), Error>;
 
+    /// About how many bytes a stream has, full or since a snapshot. Quick, which it is not always since a bookmark.
+    ///
+    /// # Errors
+    /// As [`ZfsCore::send_space`].
+    fn send_space(
+        &self,
+        snapshot: &SnapshotName,
+        from: Option<&SnapshotName>,
+        flags: SendFlags,
+    ) -> Result<u64, Error>;
+
     /// Receives the stream of one snapshot as `snapshot`.
     ///
     /// # Errors
@@ -72,6 +83,16 @@ macro_rules! streams_of {
                 output: BorrowedFd<'_>,
             ) -> Result<(), Error> {
                 <$engine>::send(self, snapshot, from, flags, output)
+            }
+
+            fn send_space(
+                &self,
+                snapshot: &SnapshotName,
+                from: Option<&SnapshotName>,
+                flags: SendFlags,
+            ) -> Result<u64, Error> {
+                let from = from.cloned().map(SendSource::Snapshot);
+                <$engine>::send_space(self, snapshot, from.as_ref(), flags)
             }
 
             fn receive(

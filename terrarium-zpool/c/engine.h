@@ -82,6 +82,6 @@ int filesystem_create_in_root(const char *pool);
 void filesystem_create(objset_t *os, void *arg, cred_t *cr, dmu_tx_t *tx);
 
 /* streams.c */
-operation_t stream_send, stream_begin, stream_receive;
+operation_t stream_send, stream_estimate, stream_begin, stream_receive;
 
 #endif

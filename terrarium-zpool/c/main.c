@@ -63,6 +63,7 @@ static const struct {
 	{ "walk", tree_walk },
 	{ "write", tree_write },
 	{ "send", stream_send },
+	{ "estimate", stream_estimate },
 	{ "read-begin", stream_begin },
 	{ "receive", stream_receive },
 };

@@ -82,6 +82,37 @@ stream_send(request_t *request)
 	return (output.error != 0 ? output.error : error);
 }
 
+/* How large a stream would be, more or less. From a bookmark every block would have to be looked at. */
+int
+stream_estimate(request_t *request)
+{
+	char *snapshot = fnvlist_lookup_string(request->in, "snapshot"), *from = NULL;
+	boolean_t compressed = nvlist_exists(request->in, "compressed") ||
+	    nvlist_exists(request->in, "raw");
+	dsl_pool_t *dp;
+	dsl_dataset_t *ds, *since = NULL;
+	uint64_t bytes;
+
+	(void) nvlist_lookup_string(request->in, "from", &from);
+	int error = dsl_pool_hold(snapshot, FTAG, &dp);
+	if (error != 0)
+		return (error);
+	error = dsl_dataset_hold(dp, snapshot, FTAG, &ds);
+	if (error == 0) {
+		if (from != NULL)
+			error = dsl_dataset_hold(dp, from, FTAG, &since);
+		if (error == 0)
+			error = dmu_send_estimate_fast(ds, since, NULL, compressed, B_FALSE, &bytes);
+		if (error == 0)
+			fnvlist_add_uint64(request->out, "bytes", bytes);
+		if (since != NULL)
+			dsl_dataset_rele(since, FTAG);
+		dsl_dataset_rele(ds, FTAG);
+	}
+	dsl_pool_rele(dp, FTAG);
+	return (error);
+}
+
 /* The first record of a stream, or as much of it as there is. */
 int
 stream_begin(request_t *request)

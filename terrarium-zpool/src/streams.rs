@@ -24,21 +24,7 @@ impl Engine {
         flags: SendFlags,
         output: impl AsFd,
     ) -> Result<(), Error> {
-        let mut request = NvList::new()?;
-        request.add_str("snapshot", snapshot.as_str())?;
-        if let Some(from) = from {
-            request.add_str("from", from.as_str())?;
-        }
-        for (name, set) in [
-            ("large_blocks", flags.large_blocks),
-            ("embedded", flags.embedded),
-            ("compressed", flags.compressed),
-            ("raw", flags.raw),
-        ] {
-            if set {
-                request.add_flag(name)?;
-            }
-        }
+        let request = what_to_send(snapshot, from, flags)?;
         let output = Some(output.as_fd());
         let answer = self.ask("send", "send", snapshot.as_str(), request, output)?;
         match errno(&answer) {
@@ -48,6 +34,25 @@ impl Engine {
                 reason: "it has blocks above 128 KiB: send it with large blocks (-L)",
             }),
             error => Err(send_error("send", snapshot, error)),
+        }
+    }
+
+    /// Estimates the size of a stream in bytes, full or from a snapshot.
+    ///
+    /// # Errors
+    /// As [`ZfsCore::send_space`](terrarium_zfs::ZfsCore::send_space); a bookmark is not found here.
+    pub fn send_space(
+        &self,
+        snapshot: &SnapshotName,
+        from: Option<&SendSource>,
+        flags: SendFlags,
+    ) -> Result<u64, Error> {
+        let request = what_to_send(snapshot, from, flags)?;
+        let operation = "estimate the stream of";
+        let answer = self.ask("estimate", operation, snapshot.as_str(), request, None)?;
+        match errno(&answer) {
+            0 => Ok(number(answer.view(), "bytes")),
+            error => Err(send_error(operation, snapshot, error)),
         }
     }
 
@@ -111,4 +116,27 @@ impl Engine {
             _ => read_begin(snapshot, io::empty()),
         }
     }
+}
+
+fn what_to_send(
+    snapshot: &SnapshotName,
+    from: Option<&SendSource>,
+    flags: SendFlags,
+) -> Result<NvList, Error> {
+    let mut request = NvList::new()?;
+    request.add_str("snapshot", snapshot.as_str())?;
+    if let Some(from) = from {
+        request.add_str("from", from.as_str())?;
+    }
+    for (name, set) in [
+        ("large_blocks", flags.large_blocks),
+        ("embedded", flags.embedded),
+        ("compressed", flags.compressed),
+        ("raw", flags.raw),
+    ] {
+        if set {
+            request.add_flag(name)?;
+        }
+    }
+    Ok(request)
 }

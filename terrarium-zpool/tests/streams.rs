@@ -220,6 +220,44 @@ fn a_stream_that_does_not_fit_is_refused() {
     assert!(matches!(refused, Err(Error::NotAncestor(_))), "{refused:?}");
 }
 
+#[test]
+fn the_size_of_a_stream_is_known_before_it_is_sent() {
+    let scratch = Scratch::new();
+    let engine = &scratch.engine;
+    let web = created(engine, "tank/web", &[]);
+    let size = |point: &SnapshotName, from: Option<&SendSource>| {
+        let estimate = engine.send_space(point, from, PLAIN).expect("estimated");
+        let sent = sent(engine, point, from.cloned(), PLAIN);
+        (estimate, sent.metadata().expect("a file").len())
+    };
+    let write = |name: &str, length: usize| {
+        let written = engine.write_file(&web, name, 0o644, &noise(length));
+        written.expect("written");
+    };
+    write("large", 3 << 20);
+    let one = taken(engine, &web, "one");
+    write("small", 300 << 10);
+    let two = taken(engine, &web, "two");
+    let since_one = SendSource::Snapshot(one.clone());
+    for (estimate, sent) in [size(&one, None), size(&two, Some(&since_one))] {
+        assert!(
+            estimate > sent / 2 && estimate < sent * 2,
+            "{estimate}, and it is {sent}"
+        );
+    }
+    let since_two = SendSource::Snapshot(two.clone());
+    let refused = engine.send_space(&one, Some(&since_two), PLAIN);
+    assert!(matches!(refused, Err(Error::NotAncestor(_))), "{refused:?}");
+    let absent = web.snapshot("absent").expect("a legal name");
+    for (point, from) in [
+        (&absent, None),
+        (&two, Some(SendSource::Snapshot(absent.clone()))),
+    ] {
+        let refused = engine.send_space(point, from.as_ref(), PLAIN);
+        assert!(matches!(refused, Err(Error::NotFound(_))), "{refused:?}");
+    }
+}
+
 /// A stream of some files, as bytes.
 fn bytes_of_a_stream(engine: &Engine) -> Vec<u8> {
     let web = created(engine, "tank/web", &[]);

@@ -155,16 +155,13 @@ impl Exporting {
             Begun::Stuck(report) => return Err(report::stuck(&report)),
         };
         tell_recoveries(session.planner().recovered(), context);
-        let transfer = Transfer::begin(&context.console, "sent", None);
-        let options = Options {
-            progress: Some(transfer.progress()),
-            ..Options::default()
-        };
+        let mut options = Options::default();
         let to = self.to(&options);
-        let plan = context
-            .interrupt
-            .or(session.planner().plan_export(instance, &to))
-            .await?;
+        let planning = session.planner().plan_export(instance, &to);
+        let plan = context.interrupt.or(planning).await?;
+        let transfer = Transfer::begin(&context.console, "sent", plan.estimate);
+        options.progress = Some(transfer.progress());
+        let to = self.to(&options);
         carry_out(&session, &plan, &to, &transfer, context).await
     }
 }

@@ -105,12 +105,17 @@ pub(crate) fn line(outcome: &Outcome) -> String {
         Outcome::Planned(plan) => {
             let text = match &plan.decision {
                 ExportDecision::UpToDate { .. } => up_to_date(&plan.instance, plan.snapshot.name()),
-                ExportDecision::Send { base, .. } => format!(
-                    "Would export {} of {}, {}",
-                    one_line(plan.snapshot.name()),
-                    plan.instance,
-                    since(base)
-                ),
+                ExportDecision::Send { base, .. } => {
+                    let about = plan.estimate.map_or(String::new(), |bytes| {
+                        format!(": about {} before compression", size(bytes))
+                    });
+                    format!(
+                        "Would export {} of {}, {}{about}",
+                        one_line(plan.snapshot.name()),
+                        plan.instance,
+                        since(base)
+                    )
+                }
             };
             with(text, &plan.notices)
         }

@@ -97,6 +97,8 @@ pub struct ExportPlan {
     pub created: Timestamp,
     /// What is to be done, and why.
     pub decision: ExportDecision,
+    /// About how many bytes of stream it will send, if that can be told quickly.
+    pub estimate: Option<u64>,
     /// A bookmark that an earlier export was to make.
     pub missing_bookmark: Option<BookmarkName>,
     /// What else is worth knowing.

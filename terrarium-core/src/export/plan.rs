@@ -4,7 +4,7 @@ use terrarium_s3::Store;
 use terrarium_s3::archive::{ArchiveError, Entry};
 use terrarium_s3::crypto::HostKey;
 use terrarium_s3::format::{Base, Lineage, Place, Verdict};
-use terrarium_zfs::{Bookmark, BookmarkName, DatasetName, Guid};
+use terrarium_zfs::{Bookmark, BookmarkName, DatasetName, Guid, SendSource};
 
 use super::origin::Known;
 use super::{ExportError, ExportPlan, ExportTo, FLAGS, NewLineage};
@@ -14,13 +14,13 @@ use crate::instances::{InstanceRecord, Instances};
 use crate::inventory::Covered;
 use crate::names::InstanceRef;
 use crate::plan::{
-    ArchivedOrigin, ArchivedPoint, ExportDecision, LiveBranch, Notice, Origin, StartsFrom,
+    self, ArchivedOrigin, ArchivedPoint, ExportDecision, LiveBranch, Notice, Origin, StartsFrom,
     decide_export,
 };
 use crate::property;
-use crate::zfs::Zfs;
+use crate::streams::Streams;
 
-impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
+impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
     /// Plans an export of an instance's newest snapshot. Reads of the archive what the catalog leaves open; changes
     /// nothing, neither here nor there.
     ///
@@ -79,6 +79,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             }
         };
 
+        let estimate = self.estimate(&decision).await;
         let sends = matches!(decision, ExportDecision::Send { .. });
         let held = covered.points.iter().filter(|point| point.holds > 0);
         let held = held.filter(|point| !(sends && point.guid == target.guid));
@@ -93,6 +94,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             snapshot: target.snapshot.clone(),
             created: target.created,
             decision,
+            estimate,
             missing_bookmark: (!sends && !is_there).then_some(bookmark),
             notices,
             held: held.map(|point| point.snapshot.clone()).collect(),
@@ -100,6 +102,24 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
             covered: covered.clone(),
             record: record.clone(),
         })
+    }
+
+    /// Nothing depends on it: where it cannot be told there is none.
+    async fn estimate(&self, decision: &ExportDecision) -> Option<u64> {
+        let ExportDecision::Send { target, base, .. } = decision else {
+            return None;
+        };
+        let from = match base {
+            plan::Base::Full { .. } => None,
+            plan::Base::Origin { from, .. } => Some(from.clone()),
+            plan::Base::Increment { from, .. } => match from {
+                SendSource::Snapshot(from) => Some(from.clone()),
+                SendSource::Bookmark(_) => return None,
+            },
+        };
+        let target = target.clone();
+        let asked = self.on_zfs(move |zfs| zfs.send_space(&target, from.as_ref(), FLAGS));
+        asked.await.ok()
     }
 
     /// What the archive has of what the instance was cloned from, if that is of interest.
