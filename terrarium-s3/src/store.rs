@@ -17,6 +17,8 @@ use jiff::Timestamp;
 pub use error::{Attempt, Call, StoreError};
 pub use key::{InvalidKey, Key};
 
+use directory::Leftover;
+
 pub(crate) use error::one_line;
 pub(crate) use key::could_begin_a_key;
 
@@ -78,6 +80,21 @@ pub trait Store: Send + Sync + 'static {
 
     /// Deletes an object. One that is absent is no error.
     fn delete(&self, key: &Key) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What creates that did not end have left behind, where that is anything; they are no objects.
+    fn leftovers(&self) -> impl Future<Output = Result<Vec<Leftover>, StoreError>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Removes what [`leftovers`](Store::leftovers) listed. One that is gone is no error.
+    fn remove_leftover(
+        &self,
+        leftover: &Leftover,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        // There are none.
+        let _ = leftover;
+        async { Ok(()) }
+    }
 }
 
 /// Creates an object; if there is one of equal content already, that is success too: it is then our own, whose reply

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use terrarium_s3::crypto::{CryptoError, HostKey, Identities, NewIdentity, Recipients};
 use terrarium_s3::format::{
-    ArchiveId, Base, Document, Kind, Layout, Lineage, Manifest, PartPlace, Place, Verdict,
+    ArchiveId, Base, Document, Kind, Layout, Lineage, Manifest, ManifestPlace, PartPlace, Place,
+    Verdict,
 };
 use terrarium_s3::pipeline::{
     Ids, Options, Point, Progress, PublishError, ReadError, Stored, WriteError, publish,
@@ -124,10 +125,21 @@ impl Archive {
         publish(&*self.store, &self.layout, stored, point, Some(&self.host)).await
     }
 
-    /// Stores and publishes.
+    /// Stores and publishes, as if what it starts from had been stored before.
     async fn export(&self, stream: &[u8]) -> Manifest {
         let stored = self.write(io::Cursor::new(stream.to_vec())).await.unwrap();
-        self.publish(stored).await.unwrap()
+        let base = stored.begin.from_guid().map(|guid| ManifestPlace {
+            lineage: self.point(&stored).lineage,
+            creation: 0,
+            guid,
+        });
+        let key = base.map(|base| self.layout.key(&Place::Manifest(base)).unwrap());
+        if let Some(key) = &key {
+            self.store.inner().overwrite(key, "{}");
+        }
+        let published = self.publish(stored).await;
+        key.map(|key| self.store.inner().vanish(&key));
+        published.unwrap()
     }
 
     async fn read_with(

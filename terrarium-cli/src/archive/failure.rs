@@ -141,8 +141,7 @@ impl From<PublishError> for Failure {
             PublishError::Store(StoreError::Exists { .. }) => {
                 Some("somebody else stored the same snapshot; run it again to see it".to_owned())
             }
-            PublishError::Store(error) => error.help(),
-            _ => None,
+            error => error.help(),
         };
         failure(exit, &error, help)
     }

@@ -119,7 +119,7 @@ impl ExportError {
             ExportError::Publish { source, .. } => match &**source {
                 PublishError::Store(source) => not_sent_again(source),
                 PublishError::Gone { .. } => Some("export again".to_owned()),
-                _ => None,
+                other => other.help(),
             },
             ExportError::Unsettled { .. } => {
                 Some("export again: nothing is sent, only what is missing here is made up for".to_owned())

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 
 use crate::archive::{Archive, ArchiveError, ChainError};
 use crate::format::{
-    Annotation, AnnotationPlace, Base, Checked, Document, Lineage, Manifest, ManifestPlace, Place,
-    Verdict,
+    Annotation, AnnotationPlace, Base, Checked, Document, Kind, Lineage, Manifest, ManifestPlace,
+    Place, Verdict,
 };
 use crate::store::Store;
 
@@ -78,6 +78,19 @@ impl Point {
         match &self.annotation {
             Some(annotation) => annotation.alias.as_deref(),
             None => self.manifest.alias.as_deref(),
+        }
+    }
+
+    /// Whether retention never removes it: that was said, or it has an alias or was taken on demand, without an expiry.
+    pub fn is_pinned(&self) -> bool {
+        self.is_pinned_itself() || (self.alias().is_some() && self.manifest.expires.is_none())
+    }
+
+    /// The same, whatever its alias.
+    pub(super) fn is_pinned_itself(&self) -> bool {
+        match &self.annotation {
+            Some(annotation) => annotation.pinned,
+            None => self.manifest.kind == Kind::OnDemand && self.manifest.expires.is_none(),
         }
     }
 

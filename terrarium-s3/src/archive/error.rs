@@ -65,6 +65,22 @@ pub enum ArchiveError {
     /// The kernel gives no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(#[source] io::Error),
+    /// These credentials may not delete.
+    #[error("nothing can be removed with these credentials: {source}")]
+    AppendOnly {
+        /// What the store says.
+        #[source]
+        source: StoreError,
+    },
+    /// A listing does not have an object that was just created.
+    #[error("the store does not list {key}, which was created just now")]
+    NotListed {
+        /// The object.
+        key: Key,
+    },
+    /// To look through the archive takes longer than a notice of removal counts.
+    #[error("to look through the archive takes longer than its points may stand still for")]
+    TooSlow,
     /// A task ended without a word.
     #[error("reading was interrupted")]
     Interrupted,
@@ -89,6 +105,12 @@ impl ArchiveError {
                  with this one a lost reply or a second host could destroy what is there"
                     .to_owned(),
             ),
+            ArchiveError::AppendOnly { .. } => Some(
+                "the archive is append-only from here; prune it from a host whose credentials may delete".to_owned(),
+            ),
+            ArchiveError::NotListed { .. } => {
+                Some("use a store whose listings are up to date".to_owned())
+            }
             ArchiveError::Format { source, .. } => source.help().map(Into::into),
             ArchiveError::Store(error) => error.help(),
             _ => None,

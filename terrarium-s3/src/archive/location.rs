@@ -7,7 +7,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 use crate::format::Layout;
-use crate::store::directory::DirectoryStore;
+use crate::store::directory::{DirectoryStore, Leftover};
 use crate::store::s3::{AddressingStyle, Credentials, S3Config, S3Store};
 use crate::store::{InvalidKey, Key, Object, Store, StoreError};
 
@@ -183,6 +183,20 @@ impl Store for AnyStore {
         match self {
             AnyStore::Directory(store) => store.delete(key).await,
             AnyStore::S3(store) => store.delete(key).await,
+        }
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
+        match self {
+            AnyStore::Directory(store) => store.leftovers().await,
+            AnyStore::S3(store) => store.leftovers().await,
+        }
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<(), StoreError> {
+        match self {
+            AnyStore::Directory(store) => store.remove_leftover(leftover).await,
+            AnyStore::S3(store) => store.remove_leftover(leftover).await,
         }
     }
 }

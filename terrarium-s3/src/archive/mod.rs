@@ -8,6 +8,7 @@
 //! chain      the manifests from a full stream to a point
 //! verify     every object that every point needs, with what depends on one that is damaged
 //! retention  which points stay, and why (a plan only)
+//! prune      removes the others, and what nobody ever finished
 //! ```
 //! Nobody has to believe what `archive.json` says: a host that writes keeps a [`Pin`] of its own.
 
@@ -15,6 +16,7 @@ mod catalog;
 mod change;
 mod error;
 mod location;
+mod prune;
 pub mod retention;
 mod state;
 mod verify;
@@ -27,6 +29,10 @@ pub use catalog::{Catalog, Entry, Point};
 pub use change::Ignored;
 pub use error::{ArchiveError, ChainError};
 pub use location::{AnyStore, Location, LocationError, S3Options};
+pub use prune::{
+    DEFAULT_GRACE, MIN_GRACE, NotRemoved, Outcome, PlannedPoint, PlannedStray, PrunePlan, Pruned,
+    Rules, StrayKind, Survey, plan_prune,
+};
 pub use state::{Difference, HostState, Pin, StateError};
 pub use verify::{Damage, Depth, PointReport, Problem, State, Verification};
 

@@ -38,6 +38,8 @@ pub struct Judged {
     pub base: Option<ManifestPlace>,
     /// What it is.
     pub standing: Standing,
+    /// Parts are stored, of which no manifest tells yet, of a stream that starts from it.
+    pub built_upon: bool,
 }
 
 /// What a point is to retention.
@@ -77,6 +79,8 @@ pub enum Reason {
     Monthly,
     /// The stream of one that stays starts from it.
     NeededBy(ManifestPlace),
+    /// A stream is being stored that starts from it, or was so not long ago.
+    BuiltUpon,
     /// It cannot be used, and somebody should look at why.
     Unusable,
     /// One of its lineage cannot be used, or, where it is the origin of clones, any other: what that one starts from
@@ -147,6 +151,10 @@ pub fn plan_retention(points: &[Judged], policy: &Policy) -> Vec<Ruling> {
                 }
             }
         }
+    }
+    for point in points.iter().filter(|point| point.built_upon) {
+        let of = reasons.entry(point.place).or_default();
+        of.push(Reason::BuiltUpon);
     }
     keep_ancestors(points, &mut reasons);
     let ruling = |point: &Judged| Ruling {
@@ -259,6 +267,7 @@ mod tests {
                 place: place(of, at, number as u64 + 1),
                 base: points.last().map(|point| point.place),
                 standing: Standing::Ordinary,
+                built_upon: false,
             });
         }
         points
@@ -416,6 +425,7 @@ mod tests {
                         3 => Standing::Unusable,
                         _ => Standing::Ordinary,
                     },
+                    built_upon: kind == 4,
                 });
             }
             points
@@ -436,6 +446,7 @@ mod tests {
                     prop_assert!(point.base.is_none_or(|base| stays.contains(&base)));
                 } else {
                     prop_assert_eq!(point.standing, Standing::Ordinary);
+                    prop_assert!(!point.built_upon);
                     let newer = points.iter().filter(|other| other.standing != Standing::Unusable
                         && other.place.lineage == point.place.lineage
                         && (other.place.creation, other.place.guid) > (point.place.creation, point.place.guid));
@@ -462,6 +473,7 @@ mod tests {
                     place: ManifestPlace { lineage: lineage(1), creation, guid: Guid::new(number as u64) },
                     base: None,
                     standing: Standing::Ordinary,
+                    built_upon: false,
                 })
                 .collect();
             let places: Vec<_> = points.iter().map(|point| point.place).collect();

@@ -15,6 +15,7 @@ pub(crate) mod hex;
 mod ids;
 mod manifest;
 mod place;
+mod removal;
 mod sealed;
 mod signed;
 
@@ -27,5 +28,6 @@ pub use manifest::{Base, Kind, Manifest, Part};
 pub use place::{
     AnnotationPlace, ChangePlace, Layout, ManifestPlace, PartPlace, Place, PlaceError,
 };
+pub use removal::Removal;
 pub use sealed::{Definition, OpenError, Sealed, SealedBytes};
 pub use signed::{Checked, Document, Verdict};

@@ -24,6 +24,8 @@ pub enum Place {
     Annotation(AnnotationPlace),
     /// `v1/streams/…`
     Part(PartPlace),
+    /// `v1/removals/<run>.json`
+    Removal(RunId),
 }
 
 /// `v1/changes/<n>.json`
@@ -34,7 +36,8 @@ pub struct ChangePlace {
 }
 
 /// `v1/manifests/<lineage>/<creation, 20 digits>-<guid>.json`
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ManifestPlace {
     /// The dataset's lineage.
     pub lineage: Lineage,
@@ -137,6 +140,16 @@ impl Layout {
         self.below(&format!("v1/streams/{guid}/{from}/"))
     }
 
+    /// What the keys of all notices of removal begin with.
+    pub fn removals(&self) -> String {
+        self.below("v1/removals/")
+    }
+
+    /// What the keys begin with that stores were tried with.
+    pub fn probes(&self) -> String {
+        self.below("v1/probe/")
+    }
+
     /// Where a store is tried before an archive is made. What is left of it is no part of the archive.
     ///
     /// # Errors
@@ -161,6 +174,7 @@ impl fmt::Display for Place {
             Place::Manifest(place) => place.fmt(f),
             Place::Annotation(place) => place.fmt(f),
             Place::Part(place) => place.fmt(f),
+            Place::Removal(run) => write!(f, "v1/removals/{run}.json"),
         }
     }
 }
@@ -231,6 +245,23 @@ impl TryFrom<String> for PartPlace {
     }
 }
 
+impl TryFrom<String> for ManifestPlace {
+    type Error = PlaceError;
+
+    fn try_from(text: String) -> Result<Self, PlaceError> {
+        match text.parse()? {
+            Place::Manifest(place) => Ok(place),
+            _ => Err(PlaceError(text)),
+        }
+    }
+}
+
+impl From<ManifestPlace> for String {
+    fn from(place: ManifestPlace) -> String {
+        place.to_string()
+    }
+}
+
 impl From<PartPlace> for String {
     fn from(place: PartPlace) -> String {
         place.to_string()
@@ -270,6 +301,10 @@ fn read(text: &str) -> Option<Place> {
                 .ok()
                 .filter(|&number| number <= PartPlace::MAX_NUMBER)?,
         })),
+        ["v1", "removals", file] => {
+            let run = file.strip_suffix(".json")?.parse().ok()?;
+            Some(Place::Removal(run))
+        }
         _ => None,
     }
 }
@@ -305,6 +340,7 @@ mod tests {
                     Just(Place::Change(ChangePlace {
                         number: number.max(1)
                     })),
+                    Just(Place::Removal(id.parse().expect("an id"))),
                     Just(Place::Manifest(ManifestPlace {
                         lineage,
                         creation,
@@ -335,6 +371,7 @@ mod tests {
             format!("v1/annotations/{ID}/5/12.json"),
             format!("v1/streams/5/full/{ID}/000000.zst.age"),
             format!("v1/streams/5/7/{ID}/999999.zst.age"),
+            format!("v1/removals/{ID}.json"),
         ] {
             let place: Place = text.parse().expect(&text);
             assert_eq!(place.to_string(), text);

@@ -128,12 +128,53 @@ pub enum PublishError {
         /// Where it was.
         key: Key,
     },
+    /// The point that the stream starts from is in the archive no more: it was pruned meanwhile.
+    #[error("the snapshot {guid}, which the stream starts from, is in the archive no more")]
+    BaseGone {
+        /// Its guid.
+        guid: Guid,
+    },
+    /// Somebody is removing the point that the stream starts from, or what was left of this one.
+    #[error("{notice} says that the snapshot {guid} is being removed from the archive")]
+    BeingRemoved {
+        /// Where that is said.
+        notice: Key,
+        /// The snapshot.
+        guid: Guid,
+    },
+    /// Parts of an earlier run were relied on for so long that they may be collected at any moment.
+    #[error("nothing was stored for {} hours: parts of an earlier run may be gone at any moment", idle.as_secs() / 3600)]
+    Stale {
+        /// How long nothing was stored.
+        idle: std::time::Duration,
+    },
     /// The key is none.
     #[error(transparent)]
     Key(#[from] InvalidKey),
     /// The store did not take the manifest. [`StoreError::Exists`]: somebody else published the same point.
     #[error("the manifest: {0}")]
     Store(#[source] StoreError),
+}
+
+impl PublishError {
+    /// What to do about it, if there is something.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            PublishError::Store(error) => error.help(),
+            PublishError::Gone { .. } | PublishError::Stale { .. } => {
+                Some("store it again".to_owned())
+            }
+            PublishError::BaseGone { .. } => Some(
+                "`archive prune` has removed it meanwhile; store it again, from another one or in full".to_owned(),
+            ),
+            PublishError::BeingRemoved { .. } => Some(
+                "store it again when that prune has ended; what is stored already is not stored again. What a prune says \
+                 that died counts for two hours"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
 }
 
 /// A stream could not be read back. What its receiver has got is of no use.

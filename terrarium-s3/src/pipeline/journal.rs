@@ -9,7 +9,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use terrarium_zfs::Guid;
 
@@ -17,12 +19,31 @@ use crate::crypto::{Recipients, random};
 use crate::format::{Part, hex};
 use crate::pipeline::error::{Ids, WriteError};
 
+/// How long what a journal names is relied on, from when the last part was stored.
+///
+/// Parts without a manifest are collected when they are older than a grace time, which is longer than this by a day at
+/// least ([`MIN_GRACE`](crate::archive::MIN_GRACE)). So nobody relies on what somebody else collects.
+pub const JOURNAL_LIFE: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+/// How long an export may store nothing and still rely on the parts of an earlier run.
+pub(super) const MAX_IDLE: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// Whether what was stored at `stored`, by the store's clock, may be relied on. What lies in the future by more than two
+/// clocks may differ has an age that is not known.
+pub(super) fn is_young(stored: Timestamp, now: Timestamp) -> bool {
+    let age = now.duration_since(stored);
+    let life = SignedDuration::try_from(JOURNAL_LIFE).unwrap_or(SignedDuration::ZERO);
+    age >= SignedDuration::from_hours(-1) && age <= life
+}
+
 /// A journal that is held by this process.
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
     key: blake3::Hash,
     known: HashMap<u32, Line>,
+    /// When it was opened, or a part was stored since; by two clocks, of which one may stand still and one be set.
+    active: (Instant, SystemTime),
 }
 
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -48,8 +69,8 @@ struct Line {
 }
 
 impl Journal {
-    /// Opens the journal of a stream. One of another stream, or of an earlier one that was cut differently,
-    /// is begun anew.
+    /// Opens the journal of a stream. One of another stream, or of an earlier one that was cut differently, or that was
+    /// last written to longer ago than [`JOURNAL_LIFE`], is begun anew.
     pub(super) fn open(
         path: &Path,
         ids: Ids,
@@ -87,6 +108,11 @@ impl Journal {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(failed)?;
+        let written = file.metadata().and_then(|metadata| metadata.modified());
+        let written = Timestamp::try_from(written.map_err(failed)?);
+        if !written.is_ok_and(|written| is_young(written, Timestamp::now())) {
+            bytes.clear();
+        }
         let (known, length) = match read(&bytes, &head) {
             Some((key, known, length)) => {
                 head.key = key;
@@ -105,6 +131,7 @@ impl Journal {
             file,
             key: head.key,
             known,
+            active: (Instant::now(), SystemTime::now()),
         })
     }
 
@@ -135,10 +162,17 @@ impl Journal {
             part: part.clone(),
             plain,
         };
+        self.active = (Instant::now(), SystemTime::now());
         write_line(&mut self.file, &line).map_err(|source| WriteError::Journal {
             path: self.path.clone(),
             source,
         })
+    }
+
+    /// How long no part was stored.
+    pub(super) fn idle(&self) -> Duration {
+        let (by_one, by_other) = self.active;
+        by_one.elapsed().max(by_other.elapsed().unwrap_or_default())
     }
 
     /// It is not needed any more.
@@ -180,4 +214,36 @@ fn read(bytes: &[u8], expected: &Head) -> Option<(blake3::Hash, HashMap<u32, Lin
         known.insert(place.number, entry);
     }
     Some((key, known, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::NewIdentity;
+
+    #[test]
+    fn what_is_old_or_of_no_known_age_is_not_relied_on() {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        let stored = |text: &str| is_young(text.parse().unwrap(), now);
+        assert!(stored("2026-11-23T11:59:59Z") && stored("2026-11-20T12:00:00Z"));
+        assert!(!stored("2026-11-20T11:59:59Z") && !stored("1970-01-01T00:00:00Z"));
+        assert!(stored("2026-11-23T12:59:59Z") && !stored("2026-11-23T13:00:01Z"));
+    }
+
+    #[test]
+    fn a_journal_knows_how_long_nothing_was_stored_even_if_a_clock_stood_still() {
+        let folder = tempfile::tempdir().unwrap();
+        let recipients = Recipients::parse([NewIdentity::generate().recipient()]).unwrap();
+        let ids = Ids {
+            guid: Guid::new(1),
+            from: None,
+        };
+        let path = folder.path().join("journal");
+        let mut journal = Journal::open(&path, ids, String::new(), 4096, &recipients).unwrap();
+        assert!(journal.idle() < Duration::from_secs(60));
+        // The machine slept.
+        journal.active.1 -= Duration::from_secs(100_000);
+        assert!(journal.idle() >= Duration::from_secs(100_000));
+        assert!(journal.idle() > MAX_IDLE);
+    }
 }

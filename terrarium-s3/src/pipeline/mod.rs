@@ -13,6 +13,7 @@ mod journal;
 mod memory;
 mod publish;
 mod read;
+mod standing;
 mod write;
 
 use std::num::NonZeroUsize;
@@ -22,6 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use error::{Ids, PublishError, ReadError, WriteError};
+pub use journal::JOURNAL_LIFE;
 pub use publish::{Point, publish};
 pub use read::{Content, read_stream};
 pub use write::{Stored, write_stream};

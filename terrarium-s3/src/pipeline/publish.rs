@@ -8,6 +8,7 @@ use crate::format::{
     ArchiveId, Base, Definition, Document, Kind, Layout, Lineage, Manifest, Place, Sealed,
 };
 use crate::pipeline::error::PublishError;
+use crate::pipeline::standing;
 use crate::pipeline::write::Stored;
 use crate::store::{Store, create_or_same};
 
@@ -54,6 +55,10 @@ pub struct Point {
 /// The manifest is created, never written over another; tried as often as the parts were. If it is there already
 /// with equal bytes, that is a success. The journal is removed.
 ///
+/// What the stream starts from must be in the archive, and nobody may be removing it ([`format::Removal`]).
+///
+/// [`format::Removal`]: crate::format::Removal
+///
 /// # Errors
 /// [`PublishError`]; the point is not published then, except that after
 /// [`StoreError::Unavailable`](crate::StoreError::Unavailable) it may be.
@@ -96,11 +101,12 @@ pub async fn publish<S: Store>(
         send_flags: point.send_flags,
         stream_bytes: stored.stream_bytes,
         sealed: sealed.seal(&stored.recipients)?,
-        recipients: stored.recipients,
-        parts: stored.parts,
+        recipients: stored.recipients.clone(),
+        parts: stored.parts.clone(),
     };
     let body = manifest.write(key)?;
     let options = &stored.options;
+    standing::check(store, layout, &manifest, &stored).await?;
     // What an earlier run has left, somebody else may have collected meanwhile.
     for part in manifest
         .parts

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use terrarium_zfs::stream::{BeginRecord, Inspector};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -15,7 +16,7 @@ use crate::format::{Layout, Part, PartPlace, Place, RunId};
 use crate::pipeline::Options;
 use crate::pipeline::codec::{self, CHUNK, Encoded, OVERHEAD};
 use crate::pipeline::error::{Ids, WriteError};
-use crate::pipeline::journal::Journal;
+use crate::pipeline::journal::{Journal, is_young};
 use crate::pipeline::memory::{Budget, Memory};
 use crate::store::{Store, StoreError, create_or_same};
 
@@ -191,8 +192,12 @@ async fn open<S: Store>(
     )?;
     if !journal.is_empty() {
         let objects = writing.retry(0, || writing.store.list(&prefix)).await?;
+        // What nobody names is collected after a while.
+        let newest = objects.iter().map(|object| object.modified).max();
+        let young = newest.is_some_and(|newest| is_young(newest, Timestamp::now()));
         let there: HashMap<_, _> = objects
             .into_iter()
+            .filter(|_| young)
             .filter_map(|object| Some((writing.layout.place(&object.key)?, object.size)))
             .collect();
         journal.retain(|part| there.get(&Place::Part(part.key)) == Some(&part.stored_bytes));

@@ -19,8 +19,8 @@ use super::{Attempt, Call, Key, Object, Store, StoreError};
 /// is refused. Then the folder is synced. All of it holds for several processes at once, and over NFS, where the reply
 /// to a link that was made may be lost. Files have mode 0600, folders 0700.
 ///
-/// What a killed write leaves behind is never an object: its name cannot be a [`Key`]. [`DirectoryStore::leftovers`]
-/// lists such files.
+/// What a killed write leaves behind is never an object: its name cannot be a [`Key`]. [`leftovers`](Store::leftovers)
+/// lists such files; one that is older than any write can take is of no use to anybody.
 ///
 /// The directory is opened once. What happens below its path afterwards (a disk unmounted, another mounted) does not
 /// lead the store elsewhere. Folders that a delete leaves empty are removed.
@@ -58,33 +58,6 @@ impl DirectoryStore {
         })?;
         let root = Arc::new(root);
         Ok(Self { root, place })
-    }
-
-    /// What writes have left behind, or are just writing, in the order of their paths. One that is older than any write
-    /// can take is of no use to anybody.
-    ///
-    /// # Errors
-    /// As [`list`](Store::list).
-    pub async fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
-        self.blocking(Attempt::listing("", &*self.place), |root, _| {
-            root.leftovers()
-        })
-        .await
-    }
-
-    /// Removes what [`leftovers`](Self::leftovers) listed. If it is gone, that is no error.
-    ///
-    /// # Errors
-    /// As [`delete`](Store::delete).
-    pub async fn remove_leftover(&self, leftover: &Leftover) -> Result<(), StoreError> {
-        let attempt = Attempt {
-            call: Call::Delete,
-            name: leftover.path.to_string_lossy().into_owned(),
-            place: self.place.to_string(),
-        };
-        let path = leftover.path.clone();
-        self.blocking(attempt, move |root, _| root.remove_leftover(&path))
-            .await
     }
 
     /// Runs `work` where it may block. It is not stopped if the caller no longer waits.
@@ -156,6 +129,24 @@ impl Store for DirectoryStore {
             Err(StoreError::NotFound { .. }) => Ok(()),
             other => other,
         }
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
+        self.blocking(Attempt::listing("", &*self.place), |root, _| {
+            root.leftovers()
+        })
+        .await
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<(), StoreError> {
+        let attempt = Attempt {
+            call: Call::Delete,
+            name: leftover.path.to_string_lossy().into_owned(),
+            place: self.place.to_string(),
+        };
+        let path = leftover.path.clone();
+        self.blocking(attempt, move |root, _| root.remove_leftover(&path))
+            .await
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::directory::Leftover;
 use super::{Attempt, Call, Key, Object, Store, StoreError};
 
 /// A store around another that fails as it was told to. Clones share their faults and their record of calls.
@@ -322,5 +323,13 @@ impl<S: Store> Store for Faulty<S> {
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         let ask = self.inner.delete(key);
         self.with(Call::Delete, key, ask).await.map(|_| ())
+    }
+
+    async fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
+        self.inner.leftovers().await
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<(), StoreError> {
+        self.inner.remove_leftover(leftover).await
     }
 }
