@@ -36,9 +36,15 @@ Environment:
   TZ                      the zone that times are read and shown in";
 
 const LIST_EXAMPLES: &str = "\
+With --source archive neither LXD nor ZFS is asked: what the archive has of instances that are gone is listed too. With
+--source all a point that is here and in the archive is one line; if one of the two cannot be reached, the other one is
+shown and the exit code is not 0.
+
 Examples:
   terrariumctl backup list
   terrariumctl backup list --instance web --instance tenant/db
+  terrariumctl backup list --source archive --archive s3://backups/host1
+  terrariumctl backup list --source all --json | jq '.instances[].restore_points[] | [.name, .where]'
   terrariumctl backup list --json | jq '.instances[].restore_points[].name'";
 
 const SNAPSHOT_EXAMPLES: &str = "\
@@ -151,7 +157,7 @@ pub(crate) enum Topic {
 pub(crate) enum Backup {
     /// Show the restore points of every instance
     #[command(after_help = LIST_EXAMPLES)]
-    List(ListArgs),
+    List(Box<ListArgs>),
     /// Take a snapshot of one or several instances
     #[command(after_help = SNAPSHOT_EXAMPLES)]
     Snapshot(SnapshotArgs),
@@ -178,6 +184,18 @@ impl Backup {
         }
     }
 
+    /// What of this host is needed.
+    pub(crate) fn needs(&self) -> Needs {
+        match self {
+            Backup::List(args) => match args.source {
+                Sources::Local => Needs::Host,
+                Sources::Archive => Needs::Nothing,
+                Sources::All => Needs::HostIfThere,
+            },
+            _ => Needs::Host,
+        }
+    }
+
     /// The instance that is to be started in the end.
     pub(crate) fn starts(&self) -> Option<InstanceRef> {
         match self {
@@ -186,6 +204,17 @@ impl Backup {
             Backup::Undo(args) => args.start.then(|| args.instance.clone()),
         }
     }
+}
+
+/// What of this host a command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Its instances: without them there is nothing to do.
+    Host,
+    /// Its instances, if there are any.
+    HostIfThere,
+    /// Nothing: it works on any machine.
+    Nothing,
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -275,6 +304,23 @@ pub(crate) struct ListArgs {
     /// Show this one only; may be given several times
     #[arg(long = "instance", value_name = "[PROJECT/]NAME")]
     pub(crate) instances: Vec<InstanceRef>,
+    /// Where the restore points are
+    #[arg(long, value_name = "SOURCE", default_value = "local")]
+    pub(crate) source: Sources,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// Which restore points are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sources {
+    /// Those on this host
+    Local,
+    /// Those in the archive
+    #[value(alias = "s3")]
+    Archive,
+    /// Both
+    All,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use terrarium_zfs::ZfsCore;
 use tokio::runtime::Runtime;
 
 use crate::archive;
-use crate::args::{Cli, Stream, Topic};
+use crate::args::{Cli, Needs, Stream, Topic};
 use crate::command::{self, Context};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
@@ -70,13 +70,23 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
             site: Site::asked_for(cli.pool_file.clone()),
         };
         let watch = || {
-            if command.changes_something() {
+            if command.changes_something() || command.needs() != Needs::Host {
                 signal::watch(&context.interrupt, &context.console);
             }
         };
+        if command.needs() == Needs::Nothing {
+            watch();
+            return command::anywhere(None, command, &context).await;
+        }
         match &context.site {
             Site::Host => {
-                let host = connect().await?;
+                let host = match connect().await {
+                    Err(failure) if command.needs() == Needs::HostIfThere => {
+                        watch();
+                        return command::anywhere(Some(failure), command, &context).await;
+                    }
+                    connected => connected?,
+                };
                 watch();
                 command::backup(&host, command, &context).await
             }

@@ -118,6 +118,18 @@ impl<'a> Session<'a> {
         Ok(archive)
     }
 
+    /// Opens the archive to read it, and says whether it is what this host knows.
+    pub(crate) async fn read(&self) -> Result<(Opened<AnyStore>, Pinned), Failure> {
+        let archive = self.open().await?;
+        let pinned = self.compare(&archive)?;
+        Ok((archive, pinned))
+    }
+
+    /// Where the archive is.
+    pub(crate) fn location(&self) -> &Location {
+        &self.location
+    }
+
     /// Opens the archive to write into it: as this host agreed to it, and with the key that signs.
     pub(crate) async fn open_to_write(&self) -> Result<(Opened<AnyStore>, HostKey), Failure> {
         let archive = self.open().await?;

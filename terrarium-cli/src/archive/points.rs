@@ -84,6 +84,16 @@ impl Listed {
 }
 
 impl Listed {
+    /// LXD's project; what was stored by a name alone counts to the default one.
+    pub(crate) fn in_project(&self) -> &str {
+        self.project.as_deref().unwrap_or(DEFAULT_PROJECT)
+    }
+
+    /// Whether it was stored as one of this instance.
+    pub(crate) fn is_of(&self, instance: &InstanceRef) -> bool {
+        self.name == instance.name.as_str() && self.in_project() == instance.project.as_str()
+    }
+
     /// A point that was just published.
     pub(crate) fn of_ours(manifest: Manifest, key: VerifyingKey) -> Self {
         let entry = Entry {
@@ -178,8 +188,7 @@ impl Points {
     /// project.
     pub(crate) fn of_instance(&self, instance: &InstanceRef) -> Vec<Listed> {
         let mut named = self.of_name(instance.name.as_str());
-        let project = instance.project.as_str();
-        named.retain(|point| point.project.as_deref().unwrap_or(DEFAULT_PROJECT) == project);
+        named.retain(|point| point.is_of(instance));
         named
     }
 

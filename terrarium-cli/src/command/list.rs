@@ -24,7 +24,7 @@ pub(crate) async fn list<Z: Zfs, I: Instances>(
         }
     }
     if !args.instances.is_empty() {
-        narrow(&mut inventory, args);
+        narrow(&mut inventory, &args.instances);
     }
     let console = &context.console;
     if console.json {
@@ -41,8 +41,8 @@ pub(crate) async fn list<Z: Zfs, I: Instances>(
 }
 
 /// Leaves only what concerns the instances that were asked for.
-fn narrow(inventory: &mut Inventory, args: &ListArgs) {
-    let wanted = |id: &InstanceRef| args.instances.contains(id);
+pub(super) fn narrow(inventory: &mut Inventory, instances: &[InstanceRef]) {
+    let wanted = |id: &InstanceRef| instances.contains(id);
     inventory
         .instances
         .retain(|instance| wanted(&instance.record.id));

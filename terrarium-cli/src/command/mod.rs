@@ -1,8 +1,10 @@
 //! The commands: what is asked of terrarium-core, and how its answer is shown.
 
 mod change;
+pub(crate) mod everywhere;
 mod export;
 mod list;
+mod list_everywhere;
 mod restore;
 mod restore_archived;
 mod snapshot;
@@ -15,9 +17,11 @@ mod undo;
 use std::sync::Arc;
 
 use jiff::Zoned;
+use lxd_client::Client;
 use terrarium_core::{Host, Instances, Streams};
+use terrarium_zfs::ZfsCore;
 
-use crate::args::{Backup, Source};
+use crate::args::{Backup, Source, Sources};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::signal::Interrupt;
@@ -50,10 +54,40 @@ pub(crate) async fn backup<Z: Streams, I: Instances>(
             restore_archived::restore_archived(host, args, context).await
         }
         Backup::Restore(args) => restore::restore(host, args, context).await,
+        Backup::List(args) if args.source != Sources::Local => {
+            list_everywhere::list(Here::Host(host), args, context).await
+        }
         Backup::List(args) => list::list(host, args, context).await,
         Backup::Snapshot(args) => snapshot::snapshot(host, args, context).await,
         Backup::Undo(args) => undo::undo(host, args, context).await,
         Backup::Export(args) => export::export(host, args, context).await,
+    }
+}
+
+/// This host, as a command sees it that can do without.
+pub(crate) enum Here<'a, Z, I> {
+    /// It is there.
+    Host(&'a Host<Z, I>),
+    /// It would be of use, and cannot be reached.
+    Unreachable(Failure),
+    /// It is of no use.
+    NotAsked,
+}
+
+/// Carries out a command without a host: it needs none, or that is why there is none.
+pub(crate) async fn anywhere(
+    unreachable: Option<Failure>,
+    command: &Backup,
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let here: Here<'_, ZfsCore, Client> = match unreachable {
+        Some(failure) => Here::Unreachable(failure),
+        None => Here::NotAsked,
+    };
+    match (command, here) {
+        (Backup::List(args), here) => list_everywhere::list(here, args, context).await,
+        (_, Here::Unreachable(failure)) => Err(failure),
+        _ => Err(Failure::new(Exit::Unavailable, "this command needs a host")),
     }
 }
 

@@ -119,7 +119,8 @@ async fn choose(args: &RestoreArgs, context: &Context, now: &Zoned) -> Result<Ch
     })
 }
 
-fn nothing_of(instance: &InstanceRef, points: &Points) -> Failure {
+/// The archive has no point of an instance.
+pub(super) fn nothing_of(instance: &InstanceRef, points: &Points) -> Failure {
     let why = format!("the archive has no restore point of {instance}");
     let names: Vec<_> = points.names().into_iter().map(one_line).collect();
     Failure::new(Exit::Refused, why).with_help(match names.as_slice() {

@@ -1,6 +1,7 @@
 //! Text and JSON of what terrarium-core answers.
 
 pub(crate) mod archive;
+pub(crate) mod everywhere;
 pub(crate) mod export;
 pub(crate) mod plan;
 pub(crate) mod points;
@@ -80,6 +81,15 @@ pub(crate) fn failure(failure: &Failure) -> String {
         let _ = write!(text, "\nhelp: {}", one_line(help));
     }
     text
+}
+
+/// A failure that keeps nothing else back.
+pub(crate) fn warning(failed: &Failure) -> String {
+    let text = failure(failed);
+    match text.strip_prefix("error:") {
+        Some(rest) => format!("warning:{rest}"),
+        None => text,
+    }
 }
 
 /// A notice, on a line of its own.

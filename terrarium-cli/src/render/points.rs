@@ -19,16 +19,9 @@ use crate::site::Site;
 /// What `backup list` answers.
 pub(crate) fn text(inventory: &Inventory, now: &Zoned, site: &Site) -> String {
     let mut sections = Vec::new();
-    let mut left_out = Table::plain();
     for instance in &inventory.instances {
-        match &instance.coverage {
-            Coverage::Covered(covered) => sections.push(section(instance, covered, now)),
-            Coverage::NotCovered { reason } => {
-                left_out.row(vec![
-                    instance.record.id.to_string(),
-                    one_line(&reason.to_string()),
-                ]);
-            }
+        if let Coverage::Covered(covered) = &instance.coverage {
+            sections.push(section(instance, covered, now));
         }
     }
     if inventory.instances.is_empty() {
@@ -36,6 +29,22 @@ pub(crate) fn text(inventory: &Inventory, now: &Zoned, site: &Site) -> String {
             Site::Host => "LXD has no instances.\n".to_owned(),
             Site::PoolFile(_) => no_datasets(inventory),
         });
+    }
+    sections.extend(besides(inventory, now));
+    sections.join("\n")
+}
+
+/// What there is to say besides the points of instances.
+pub(super) fn besides(inventory: &Inventory, now: &Zoned) -> Vec<String> {
+    let mut sections = Vec::new();
+    let mut left_out = Table::plain();
+    for instance in &inventory.instances {
+        if let Coverage::NotCovered { reason } = &instance.coverage {
+            left_out.row(vec![
+                instance.record.id.to_string(),
+                one_line(&reason.to_string()),
+            ]);
+        }
     }
     if !left_out.is_empty() {
         sections.push(format!(
@@ -73,7 +82,7 @@ pub(crate) fn text(inventory: &Inventory, now: &Zoned, site: &Site) -> String {
         }
         sections.push(section);
     }
-    sections.join("\n")
+    sections
 }
 
 fn no_datasets(inventory: &Inventory) -> String {
@@ -148,7 +157,7 @@ fn cells(point: &RestorePoint, covered: &Covered, moves: usize, now: &Zoned) -> 
     ]
 }
 
-fn notes(point: &RestorePoint, covered: &Covered, now: Timestamp) -> String {
+pub(super) fn notes(point: &RestorePoint, covered: &Covered, now: Timestamp) -> String {
     let mut notes = Vec::new();
     if let Some(alias) = &point.alias {
         notes.push(one_line(alias));
@@ -211,7 +220,7 @@ fn moved_heading(covered: &Covered, operation: &OperationId, now: &Zoned) -> Str
 }
 
 /// For each point, how many points of the instance as it is now an in-place restore of it would move aside.
-fn moves_aside(covered: &Covered) -> HashMap<Guid, usize> {
+pub(super) fn moves_aside(covered: &Covered) -> HashMap<Guid, usize> {
     let mut moves = HashMap::new();
     let mut live: Vec<_> = covered
         .points
@@ -246,7 +255,7 @@ pub(crate) fn kind(kind: &Kind) -> &'static str {
     }
 }
 
-fn state(state: InstanceState) -> &'static str {
+pub(super) fn state(state: InstanceState) -> &'static str {
     match state {
         InstanceState::Running => "running",
         InstanceState::Stopped => "stopped",
@@ -279,14 +288,14 @@ struct InstanceShown<'a> {
 }
 
 #[derive(Serialize)]
-struct Reason<'a> {
+pub(super) struct Reason<'a> {
     #[serde(flatten)]
     reason: &'a NotCovered,
     message: String,
 }
 
 #[derive(Serialize)]
-struct PointShown<'a> {
+pub(super) struct PointShown<'a> {
     name: &'a str,
     alias: Option<&'a str>,
     created_at: Timestamp,
@@ -328,12 +337,18 @@ fn instance_shown(instance: &Instance) -> InstanceShown<'_> {
         name: id.name.as_str(),
         state: instance.record.state,
         covered: covered.is_some(),
-        not_covered: not_covered.map(|reason| Reason {
-            reason,
-            message: reason.to_string(),
-        }),
+        not_covered: not_covered.map(Reason::new),
         dataset: covered.map(|covered| &covered.live),
         restore_points: covered.map(points_shown).unwrap_or_default(),
+    }
+}
+
+impl<'a> Reason<'a> {
+    pub(super) fn new(reason: &'a NotCovered) -> Self {
+        Self {
+            reason,
+            message: reason.to_string(),
+        }
     }
 }
 
@@ -373,7 +388,7 @@ pub(crate) fn taken<'a>(inventory: &'a Inventory, snapshots: &[&SnapshotName]) -
 }
 
 impl<'a> PointShown<'a> {
-    fn new(point: &'a RestorePoint, moves_aside: usize) -> Self {
+    pub(super) fn new(point: &'a RestorePoint, moves_aside: usize) -> Self {
         Self {
             name: point.name(),
             alias: point.alias.as_deref(),

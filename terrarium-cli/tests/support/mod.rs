@@ -1,6 +1,8 @@
 //! A pool in a file, and the built binary on it.
 #![allow(dead_code, reason = "not every test needs all of it")]
 
+pub(crate) mod archive;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 

@@ -81,6 +81,11 @@ impl<S: Store> ExportTo<'_, S> {
     }
 }
 
+/// The history that an instance has in archives; `None` if it has none of its own.
+pub fn lineage_of(covered: &Covered, record: &InstanceRecord) -> Option<Lineage> {
+    plan::lineage(covered, record).ok()
+}
+
 /// What an export of one instance is going to do.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]

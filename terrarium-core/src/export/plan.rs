@@ -164,7 +164,7 @@ pub(super) fn uuid(record: &InstanceRecord) -> Option<&str> {
 }
 
 /// The history that an instance has in archives, or why it has none.
-fn lineage(covered: &Covered, record: &InstanceRecord) -> Result<Lineage, NewLineage> {
+pub(super) fn lineage(covered: &Covered, record: &InstanceRecord) -> Result<Lineage, NewLineage> {
     let local = &covered.dataset.local;
     let found = local.get(property::LINEAGE).ok_or(NewLineage::First)?;
     let lineage = found.parse().map_err(|_| {
