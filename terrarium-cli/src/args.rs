@@ -88,6 +88,15 @@ Examples:
   terrariumctl backup export --archive s3://backups/host1 --image-aware
   terrariumctl backup export --instance web --dry-run";
 
+const VERIFY_EXAMPLES: &str = "\
+Says of every instance whether its newest point is archived, how old the newest archived one is, and which of its points
+cannot be restored because of what is damaged or missing. Neither LXD nor ZFS is needed: without them it is about what
+the archive has. With --deep everything is read back. `terrariumctl archive verify` says the same of an archive's objects.
+
+Examples:
+  terrariumctl backup verify --archive s3://backups/host1
+  terrariumctl backup verify --instance web --deep --identity identity.txt";
+
 const STREAM_INFO_EXAMPLES: &str = "\
 Works anywhere: without ZFS, without LXD, without root. Ends with 0 only if the stream is whole and sound.
 
@@ -170,13 +179,16 @@ pub(crate) enum Backup {
     /// Store the newest restore point of one, several or all instances in the archive
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<ExportArgs>),
+    /// Look whether the archive has what the restore points of instances need
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Box<VerifyArgs>),
 }
 
 impl Backup {
     /// Whether the command is to change anything.
     pub(crate) fn changes_something(&self) -> bool {
         match self {
-            Backup::List(_) => false,
+            Backup::List(_) | Backup::Verify(_) => false,
             Backup::Snapshot(args) => !args.dry_run,
             Backup::Restore(args) => !args.consent.dry_run,
             Backup::Undo(args) => !args.consent.dry_run,
@@ -192,6 +204,7 @@ impl Backup {
                 Sources::Archive => Needs::Nothing,
                 Sources::All => Needs::HostIfThere,
             },
+            Backup::Verify(_) => Needs::HostIfThere,
             _ => Needs::Host,
         }
     }
@@ -199,7 +212,7 @@ impl Backup {
     /// The instance that is to be started in the end.
     pub(crate) fn starts(&self) -> Option<InstanceRef> {
         match self {
-            Backup::List(_) | Backup::Snapshot(_) | Backup::Export(_) => None,
+            Backup::List(_) | Backup::Snapshot(_) | Backup::Export(_) | Backup::Verify(_) => None,
             Backup::Restore(args) => args.start.then(|| args.restored()),
             Backup::Undo(args) => args.start.then(|| args.instance.clone()),
         }
@@ -395,6 +408,20 @@ pub(crate) struct ExportArgs {
     /// Show what would be done and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The instance; may be given several times [default: all]
+    #[arg(long = "instance", value_name = "[PROJECT/]NAME")]
+    pub(crate) instances: Vec<InstanceRef>,
+    /// Read everything back; needs --identity
+    #[arg(long, requires = "file")]
+    pub(crate) deep: bool,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 }
 
 /// Where restore points are.

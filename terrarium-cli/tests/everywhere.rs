@@ -189,3 +189,76 @@ fn a_manifest_that_cannot_be_read_is_told_beside_those_that_can() {
         );
     }
 }
+
+#[test]
+fn a_verification_says_of_each_instance_what_is_lost_and_what_is_not_archived_yet() {
+    let archived = Archived::new();
+    for alias in ["one", "two"] {
+        archived.snapshot(alias, alias);
+        archived.export(&[]);
+    }
+    let verify = ["backup", "verify"];
+    let text = archived.done_here(&verify);
+    assert!(
+        text.starts_with("web: its newest point is archived: snap-"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n  2 of 2 archived points are whole\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("\ntenant/shop: nothing of it is archived\n"),
+        "{text}"
+    );
+    let deep = ["--deep", "--identity", "identity.txt"];
+    let text = archived.done_here(&[&verify[..], &deep].concat());
+    assert!(
+        text.ends_with("2 restore points read back, all whole\n"),
+        "{text}"
+    );
+
+    archived.snapshot("three", "three");
+    let text = archived.done_here(&[&verify[..], &["--instance", "web"]].concat());
+    assert!(
+        text.contains("web: its newest point is not archived: snap-"),
+        "{text}"
+    );
+    let answer = json(&archived.done_here(&[&verify[..], &["--json"]].concat()));
+    let web = &answer["instances"][0];
+    assert_eq!(web["newest_local_is_archived"], false, "{answer}");
+    assert_eq!((&web["here"], &web["whole"]), (&true.into(), &2.into()));
+
+    // What nobody needs for `two` is not lost with `two`; what `two` builds upon is.
+    let two = archived.parts_of("two").swap_remove(0);
+    let one = archived.parts_of("one").swap_remove(0);
+    for (part, lost) in [(two, 1), (one, 2)] {
+        let whole = std::fs::read(&part).expect("read");
+        std::fs::remove_file(&part).expect("removed");
+        let said = archived.run(&[&verify[..], &["--instance", "web"]].concat());
+        assert_eq!(said.code, 1, "{said:?}");
+        assert_eq!(
+            said.out.matches("cannot be restored: snap-").count(),
+            lost,
+            "{said:?}"
+        );
+        assert!(said.out.contains("damaged: v1/streams/"), "{said:?}");
+        let note = "note: what is on this host is not known: cannot reach LXD";
+        assert!(said.err.starts_with(note), "{said:?}");
+        let said = archived.run(&[&verify[..], &["--json"]].concat());
+        let answer = json(&said.out);
+        assert_eq!(answer["exit_code"], 1);
+        let web = &answer["instances"][0];
+        assert_eq!(web["lost"].as_array().map(Vec::len), Some(lost), "{answer}");
+        assert_eq!(web["here"], serde_json::Value::Null, "nobody knows");
+        std::fs::write(&part, whole).expect("written");
+    }
+    let said = archived.here(&[&verify[..], &["--instance", "tenant/shop"]].concat());
+    assert_eq!(said.code, 3, "{said:?}");
+    let other = archived.run(&["archive", "keygen"]);
+    std::fs::write(archived.path("other.txt"), other.out).expect("written");
+    let said = archived.here(&[&verify[..], &["--deep", "--identity", "other.txt"]].concat());
+    assert_eq!(said.code, 3, "{said:?}");
+    let said = archived.here(&[&verify[..], &["--deep"]].concat());
+    assert_eq!(said.code, 2, "{said:?}");
+}

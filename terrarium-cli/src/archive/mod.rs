@@ -11,7 +11,7 @@ mod list;
 pub(crate) mod points;
 mod put;
 mod trust;
-mod verify;
+pub(crate) mod verify;
 
 use std::sync::Arc;
 

@@ -33,15 +33,7 @@ pub(super) async fn verify(args: &VerifyArgs, session: &Session<'_>) -> Result<E
         let why = format!("the archive has no restore points of {name:?}");
         return Err(Failure::new(Exit::Refused, why));
     }
-    if is_unread(&found) {
-        let why = "none of the identities can decrypt any of these points";
-        return Err(Failure::new(Exit::Refused, why)
-            .with_help("`archive list --json` says whom the archive is encrypted to"));
-    }
-    let exit = match found.is_whole() {
-        true => Exit::Done,
-        false => Exit::Failed,
-    };
+    let exit = judge(&found)?;
     let shown = render::archive::Verified {
         found: &found,
         deep: args.deep,
@@ -51,6 +43,22 @@ pub(super) async fn verify(args: &VerifyArgs, session: &Session<'_>) -> Result<E
         false => console.answer(&shown.text())?,
     }
     Ok(exit)
+}
+
+/// What the caller is told.
+///
+/// # Errors
+/// [`Exit::Refused`] if nothing is damaged, and nothing was read.
+pub(crate) fn judge(found: &Verification) -> Result<Exit, Failure> {
+    if is_unread(found) {
+        let why = "none of the identities can decrypt any of these points";
+        return Err(Failure::new(Exit::Refused, why)
+            .with_help("`archive list --json` says whom the archive is encrypted to"));
+    }
+    Ok(match found.is_whole() {
+        true => Exit::Done,
+        false => Exit::Failed,
+    })
 }
 
 /// Nothing is damaged, and nothing was read.

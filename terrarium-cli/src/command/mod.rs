@@ -13,6 +13,7 @@ mod stream_look;
 #[cfg(test)]
 mod tests;
 mod undo;
+mod verify;
 
 use std::sync::Arc;
 
@@ -61,6 +62,7 @@ pub(crate) async fn backup<Z: Streams, I: Instances>(
         Backup::Snapshot(args) => snapshot::snapshot(host, args, context).await,
         Backup::Undo(args) => undo::undo(host, args, context).await,
         Backup::Export(args) => export::export(host, args, context).await,
+        Backup::Verify(args) => verify::verify(Here::Host(host), args, context).await,
     }
 }
 
@@ -86,6 +88,7 @@ pub(crate) async fn anywhere(
     };
     match (command, here) {
         (Backup::List(args), here) => list_everywhere::list(here, args, context).await,
+        (Backup::Verify(args), here) => verify::verify(here, args, context).await,
         (_, Here::Unreachable(failure)) => Err(failure),
         _ => Err(Failure::new(Exit::Unavailable, "this command needs a host")),
     }
@@ -103,6 +106,6 @@ pub(crate) async fn local<Z: terrarium_core::Zfs, I: Instances>(
         Backup::Snapshot(args) => snapshot::snapshot(host, args, context).await,
         Backup::Restore(args) => restore::restore(host, args, context).await,
         Backup::Undo(args) => undo::undo(host, args, context).await,
-        Backup::Export(_) => panic!("it takes an archive"),
+        Backup::Export(_) | Backup::Verify(_) => panic!("it takes an archive"),
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod stream;
 mod table;
 pub(crate) mod tree;
 pub(crate) mod units;
+pub(crate) mod verified;
 
 use std::fmt::Write;
 

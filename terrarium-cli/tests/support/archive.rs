@@ -88,8 +88,9 @@ impl Archived {
         let point = points.iter().find(|point| point["alias"] == alias);
         let guid = point.expect("it")["guid"].to_string();
         let guid = guid.trim_matches('"').to_owned();
-        let is_of_it = |path: &PathBuf| path.components().any(|part| part.as_os_str() == &guid[..]);
-        let parts: Vec<_> = self.parts().into_iter().filter(is_of_it).collect();
+        let streams = self.path("archive/v1/streams").join(&guid);
+        let parts = self.parts().into_iter();
+        let parts: Vec<_> = parts.filter(|path| path.starts_with(&streams)).collect();
         assert!(!parts.is_empty(), "{guid} in {:?}", self.parts());
         parts
     }

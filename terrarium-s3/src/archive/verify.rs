@@ -2,7 +2,7 @@
 
 mod graph;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::archive::error::is_damage;
 use crate::archive::verify::graph::{Graph, Looked};
 use crate::archive::{Archive, ArchiveError, Entry, Point};
 use crate::crypto::{CryptoError, Identities};
-use crate::format::{Base, Manifest, ManifestPlace, OpenError, PartPlace, Place, Verdict};
+use crate::format::{Base, Lineage, Manifest, ManifestPlace, OpenError, PartPlace, Place, Verdict};
 use crate::pipeline::{Options, ReadError, read_stream};
 use crate::store::{Key, Store};
 
@@ -179,8 +179,33 @@ impl<S: Store> Archive<S> {
         depth: &Depth,
         name: Option<&str>,
         options: &Options,
-        mut done: impl FnMut(&ManifestPlace),
+        done: impl FnMut(&ManifestPlace),
     ) -> Result<Verification, ArchiveError> {
+        let graph = self.look().await?;
+        let named = name.map(|name| graph.named(name));
+        let wanted = graph.wanted(named.as_ref());
+        self.look_deeper(graph, wanted, depth, options, done).await
+    }
+
+    /// Verifies the points of some lineages, with all that they build upon; otherwise as
+    /// [`verify`](Self::verify).
+    ///
+    /// # Errors
+    /// As those of [`verify`](Self::verify).
+    pub async fn verify_lineages(
+        &self,
+        depth: &Depth,
+        lineages: &HashSet<Lineage>,
+        options: &Options,
+        done: impl FnMut(&ManifestPlace),
+    ) -> Result<Verification, ArchiveError> {
+        let graph = self.look().await?;
+        let wanted = graph.wanted(Some(lineages));
+        self.look_deeper(graph, wanted, depth, options, done).await
+    }
+
+    /// Looks at all points, shallowly.
+    async fn look(&self) -> Result<Graph, ArchiveError> {
         let catalog = self.catalog().await?;
         // After the manifests: what is published meanwhile is not missed.
         let mut parts = HashMap::new();
@@ -198,7 +223,17 @@ impl<S: Store> Archive<S> {
         let looked: Result<Vec<Looked>, _> = looked.await.into_iter().collect();
         let mut graph = Graph::new(looked?, &catalog);
         graph.check_bases(self)?;
-        let wanted = graph.wanted(name);
+        Ok(graph)
+    }
+
+    async fn look_deeper(
+        &self,
+        mut graph: Graph,
+        wanted: Vec<ManifestPlace>,
+        depth: &Depth,
+        options: &Options,
+        mut done: impl FnMut(&ManifestPlace),
+    ) -> Result<Verification, ArchiveError> {
         if let Depth::Deep(identities) = depth {
             for &place in &wanted {
                 let Some(looked) = graph.points.get_mut(&place) else {

@@ -6,7 +6,7 @@ use terrarium_zfs::SnapshotName;
 
 use crate::archive::verify::{Damage, PointReport, Problem, State, Verification};
 use crate::archive::{Archive, ArchiveError, Catalog, Entry};
-use crate::format::{Base, ManifestPlace, Place, Verdict};
+use crate::format::{Base, Lineage, ManifestPlace, Place, Verdict};
 use crate::store::Store;
 
 /// What stays of a point that was looked at.
@@ -75,26 +75,33 @@ impl Graph {
         std::iter::successors(parent(&place), parent).take_while(move |&place| seen.insert(place))
     }
 
-    /// The points of that name and what they build upon. One that cannot be read may be of any name, if
-    /// nothing in its lineage says otherwise.
-    pub(super) fn wanted(&self, name: Option<&str>) -> Vec<ManifestPlace> {
-        let Some(name) = name else {
-            return self.order.clone();
-        };
+    /// The lineages that have points of that name. One of which nothing can be read may be of any name.
+    pub(super) fn named(&self, name: &str) -> HashSet<Lineage> {
+        let lineage = |looked: &Looked| looked.entry.place.lineage;
         let mut known = HashSet::new();
         let mut named = HashSet::new();
         for looked in self.points.values() {
             if let Some(instance) = &looked.instance {
-                known.insert(looked.entry.place.lineage);
+                known.insert(lineage(looked));
                 if instance == name {
-                    named.insert(looked.entry.place.lineage);
+                    named.insert(lineage(looked));
                 }
             }
         }
-        let is_of_it = |place: &&ManifestPlace| {
-            named.contains(&place.lineage) || (!named.is_empty() && !known.contains(&place.lineage))
+        if !named.is_empty() {
+            let all = self.points.values().map(lineage);
+            named.extend(all.filter(|lineage| !known.contains(lineage)));
+        }
+        named
+    }
+
+    /// The points of some lineages and what they build upon; without any all points.
+    pub(super) fn wanted(&self, lineages: Option<&HashSet<Lineage>>) -> Vec<ManifestPlace> {
+        let Some(lineages) = lineages else {
+            return self.order.clone();
         };
-        let mut wanted: HashSet<_> = self.order.iter().filter(is_of_it).copied().collect();
+        let is_of_them = |place: &&ManifestPlace| lineages.contains(&place.lineage);
+        let mut wanted: HashSet<_> = self.order.iter().filter(is_of_them).copied().collect();
         for place in wanted.clone() {
             wanted.extend(self.ancestors(place));
         }
