@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use support::{Said, Scene, masked, terrariumctl};
+use terrarium_zfs::{DatasetName, Properties};
 
 /// A pool file with instances, and an archive that this host has made.
 struct Exports {
@@ -119,6 +120,83 @@ fn what_is_new_of_every_instance_goes_into_the_archive() {
     let points = points["points"].as_array().expect("points");
     let aliases: Vec<_> = points.iter().map(|point| &point["alias"]).collect();
     assert!(aliases.contains(&&"first".into()) && aliases.contains(&&"second".into()));
+}
+
+/// LXD's way: an image, and instances that are clones of it.
+#[test]
+fn what_instances_have_in_common_with_their_image_is_stored_once() {
+    let exports = Exports::new();
+    {
+        let engine = exports.scene.engine();
+        let name = |name: &str| DatasetName::new(name).expect("a legal name");
+        for dataset in ["demo/images", "demo/images/0af1"] {
+            let created = engine.create(&name(dataset), &Properties::new());
+            created.expect("created");
+        }
+        let mut state = 1u64;
+        let mut draw = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        let noise: Vec<u8> = std::iter::repeat_with(&mut draw).take(400_000).collect();
+        let written = engine.write_file(&name("demo/images/0af1"), "noise", 0o644, &noise);
+        written.expect("written");
+        let image = name("demo/images/0af1")
+            .snapshot("readonly")
+            .expect("a name");
+        let taken = engine.snapshot(&[(image.clone(), Default::default())]);
+        taken.expect("taken");
+        for clone in ["a", "b"] {
+            let clone = name(&format!("demo/containers/{clone}"));
+            let cloned = engine.clone_snapshot(&clone, &image, &Properties::new());
+            cloned.expect("cloned");
+        }
+    }
+    for instance in ["a", "b"] {
+        exports.snapshot(instance, "first");
+    }
+    let both = ["--image-aware", "--instance", "a", "--instance", "b"];
+    let planned = exports.export(&[&both[..], &["--dry-run"]].concat());
+    let since = "since its image demo/images/0af1@readonly";
+    assert!(
+        planned
+            .out
+            .contains(&format!("{since}, which is stored first")),
+        "{planned:?}"
+    );
+    let done = exports.export(&both);
+    assert_eq!((done.code, done.err.as_str()), (0, ""), "{done:?}");
+    let lines: Vec<_> = done.out.lines().collect();
+    assert!(
+        lines[0].contains("; its image, stored once for all: "),
+        "{done:?}"
+    );
+    assert!(
+        lines[1].contains(since) && !lines[1].contains("stored once"),
+        "{done:?}"
+    );
+    let listed = exports.listed();
+    let points = listed["points"].as_array().expect("points");
+    assert_eq!(points.len(), 3);
+    let stored = |name: &str| {
+        let point = points.iter().find(|point| point["name"] == name);
+        point.expect("it is listed")["stored_bytes"]
+            .as_u64()
+            .expect("a number")
+    };
+    assert!(
+        stored("image:0af1") > 10 * (stored("a") + stored("b")),
+        "{points:?}"
+    );
+
+    exports.snapshot("web", "first");
+    let no_clone = exports.export(&["--image-aware", "--instance", "web"]);
+    assert!(
+        no_clone.out.contains("its dataset is no clone of an image"),
+        "{no_clone:?}"
+    );
 }
 
 #[test]

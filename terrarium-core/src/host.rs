@@ -2,6 +2,7 @@
 
 #[cfg(feature = "archive")]
 pub(crate) mod fetch;
+mod origins;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -225,7 +226,11 @@ impl<'a, Z: Zfs, I: Instances> Session<'a, Z, I> {
 
     /// Carries out a plan of this session.
     pub async fn execute(&self, plan: &Plan, progress: &dyn Progress) -> Report {
-        self.planner.host.executor(progress).execute(plan).await
+        let report = self.planner.host.executor(progress).execute(plan).await;
+        if report.is_complete() {
+            self.sweep_origins().await;
+        }
+        report
     }
 }
 

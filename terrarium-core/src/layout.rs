@@ -64,6 +64,14 @@ impl PoolLayout {
         self.root.child(&format!("terrarium/staging/{operation}"))
     }
 
+    /// The parent of the origins of clones that came from archives.
+    ///
+    /// # Errors
+    /// [`NameError`] if the whole name is longer than ZFS allows.
+    pub fn origins(&self) -> Result<DatasetName, NameError> {
+        self.root.child("terrarium/origins")
+    }
+
     /// Where the origin of clones stands that came from an archive.
     ///
     /// # Errors
@@ -100,6 +108,12 @@ impl PoolLayout {
         let path = dataset.relative_to(&self.root);
         path.is_some_and(|path| path.starts_with("terrarium/aside/"))
             && self.operation_of(dataset).is_some()
+    }
+
+    /// Whether `dataset` is being prepared by an operation.
+    pub fn is_staged(&self, dataset: &DatasetName) -> bool {
+        let path = dataset.relative_to(&self.root);
+        path.is_some_and(|path| path.starts_with("terrarium/staging/"))
     }
 
     /// The operation that moved `dataset` aside or staged it, if it stands there.

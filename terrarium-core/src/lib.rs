@@ -51,7 +51,7 @@ mod zfs;
 pub use error::{Class, Error};
 pub use execute::{Progress, Silent};
 #[cfg(feature = "archive")]
-pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedStream};
+pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, FetchedStream};
 pub use host::{Begun, Destination, Folders, Host, Planner, RestoreRequest, Session};
 pub use instances::{
     Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError,

@@ -1,4 +1,5 @@
-//! One lock for each instance: at most one operation changes it at a time.
+//! One lock for each instance: at most one operation changes it at a time. And one for the origins that came into a pool
+//! from archives: one that has no clone yet is not taken for one that has none any more.
 //!
 //! A lock is an advisory lock (`flock(2)`) on a file that names its owner. The kernel gives it up when its
 //! owner dies, so there is no stale lock: only a file that says who had it last.
@@ -59,9 +60,32 @@ impl LockDir {
         doing: &str,
         now: Timestamp,
     ) -> Result<Lock, Error> {
-        let path = self
-            .path
-            .join(format!("{}.{}.lock", instance.project, instance.name));
+        let file = format!("{}.{}.lock", instance.project, instance.name);
+        self.take(&file, &format!("instance {instance}"), doing, now)
+    }
+
+    /// Takes the lock of the origins that came from archives into one of LXD's storage pools.
+    ///
+    /// # Errors
+    /// As [`LockDir::instance`].
+    pub(crate) fn origins(
+        &self,
+        lxd_pool: &str,
+        doing: &str,
+        now: Timestamp,
+    ) -> Result<Lock, Error> {
+        // No project has an empty name.
+        let file = format!(".origins.{}.lock", lxd_pool.replace('/', "%"));
+        self.take(
+            &file,
+            &format!("terrarium/origins of {lxd_pool}"),
+            doing,
+            now,
+        )
+    }
+
+    fn take(&self, file: &str, what: &str, doing: &str, now: Timestamp) -> Result<Lock, Error> {
+        let path = self.path.join(file);
         let failed = |source| Error::File {
             path: path.clone(),
             source,
@@ -81,7 +105,7 @@ impl LockDir {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(Error::Locked(held_by(&mut file, instance, now)));
+                return Err(Error::Locked(held_by(&mut file, what, now)));
             }
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
@@ -97,13 +121,13 @@ impl LockDir {
     }
 }
 
-fn held_by(file: &mut File, instance: &InstanceRef, now: Timestamp) -> Held {
+fn held_by(file: &mut File, what: &str, now: Timestamp) -> Held {
     let mut text = String::new();
     let _ = file.rewind();
     let _ = file.read_to_string(&mut text);
     let owner: Option<Owner> = serde_json::from_str(&text).ok();
     Held {
-        what: format!("instance {instance}"),
+        what: what.to_owned(),
         pid: owner.as_ref().map(|owner| owner.pid),
         owner: match owner {
             Some(owner) => format!(

@@ -2,6 +2,8 @@
 
 #[path = "export/images.rs"]
 mod images;
+#[path = "export/origins.rs"]
+mod origins;
 #[path = "support/export.rs"]
 mod rig;
 mod support;

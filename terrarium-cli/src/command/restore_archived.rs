@@ -301,7 +301,7 @@ impl Outlook<'_> {
                 text.push_str("  it is here already: nothing has to be read from the archive\n")
             }
             Some(fetch) => {
-                let streams = fetch.streams.len();
+                let streams = fetch.all_streams().count();
                 let _ = writeln!(
                     text,
                     "  reads {} in {streams} stream{}, which take about {} in the pool",
@@ -311,6 +311,13 @@ impl Outlook<'_> {
                 );
                 if let Some(onto) = &fetch.onto {
                     let _ = writeln!(text, "  onto {onto}, which is here");
+                }
+                for origin in &fetch.origins {
+                    let _ = writeln!(
+                        text,
+                        "  among them its image, which is not here: it comes to {}",
+                        origin.snapshot
+                    );
                 }
             }
         }

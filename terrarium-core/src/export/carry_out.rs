@@ -71,6 +71,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         if let Some(lineage) = lineage {
             self.journals(lineage, to).remove().map_err(unsettled)?;
         }
+        self.sweep_origins().await;
         Ok(exported)
     }
 

@@ -3,6 +3,9 @@
 //! What is received stands in `staging` until the last stream is whole, then moves to `aside`, where it is a restore
 //! point of its instance like any that a rewind moved there: restoring it is the ordinary, reversible restore. A point
 //! of an instance that is gone stays in `staging` until the [plan](Planner::plan_recreate) that makes it anew.
+//!
+//! A chain that starts from an image, or from another origin, is received as a clone of that: of the snapshot of that guid
+//! that is here, whoever made it; else of the one that is received into `origins` first.
 
 mod error;
 mod run;
@@ -51,9 +54,11 @@ pub struct FetchPlan {
     pub instance: InstanceRef,
     /// The point.
     pub guid: Guid,
-    /// A point of the chain that is here: only what came after it is read.
+    /// A point of the chain that is here, or the origin that it starts from: only what came after it is read.
     pub onto: Option<SnapshotName>,
-    /// The streams that are read, in their order.
+    /// The origins that the point builds on and that are not here, in the order in which they are received.
+    pub origins: Vec<FetchedOrigin>,
+    /// The streams of the instance that are read, in their order.
     pub streams: Vec<FetchedStream>,
     /// Where the point will be found.
     pub snapshot: SnapshotName,
@@ -68,6 +73,25 @@ pub struct FetchPlan {
     /// The user properties that say which history it belongs to.
     #[serde(skip)]
     history: BTreeMap<String, Option<String>>,
+}
+
+/// The origin of clones that comes from an archive: an image, that is here no more or never was.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct FetchedOrigin {
+    /// The snapshot that clones are made of.
+    pub guid: Guid,
+    /// Where it will be found.
+    pub snapshot: SnapshotName,
+    /// The streams that are read, in their order.
+    pub streams: Vec<FetchedStream>,
+    /// What its own first stream starts from.
+    #[serde(skip)]
+    onto: Option<SnapshotName>,
+    #[serde(skip)]
+    staged: DatasetName,
+    #[serde(skip)]
+    place: DatasetName,
 }
 
 /// One stream of a chain.
@@ -112,21 +136,30 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
         if let Some(covered) = covered {
             refuse_other_lineage(instance, covered, target.lineage)?;
         }
-        let here = |guid: Guid| {
-            let points = covered.map_or(&[][..], |covered| &covered.points);
-            points.iter().find(|point| point.guid == guid)
-        };
-        let known = chain.iter().rposition(|link| here(link.guid).is_some());
-        let missing = &chain[known.map_or(0, |index| index + 1)..];
-        if missing.is_empty() {
-            return Ok(None);
-        }
-        let onto = known.and_then(|index| here(chain[index].guid));
-        refuse_gaps(onto.map(|point| point.guid), missing)?;
         let pool = match covered {
             Some(covered) => covered.layout.clone(),
             None => self.pool_for(instance)?,
         };
+        let here = |index: usize, link: &Manifest| {
+            let points = covered.map_or(&[][..], |covered| &covered.points);
+            let point = points.iter().find(|point| point.guid == link.guid);
+            let is_origin = chain
+                .get(index + 1)
+                .is_some_and(|next| next.base == Base::Origin(link.guid));
+            let origin = || self.origin_here(&pool, link.guid).filter(|_| is_origin);
+            point.map(|point| &point.snapshot).or_else(origin)
+        };
+        let links = chain.iter().enumerate().rev();
+        let known = links
+            .filter_map(|(index, link)| Some((index, here(index, link)?)))
+            .next();
+        let missing = &chain[known.map_or(0, |(index, _)| index + 1)..];
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let onto = known.map(|(_, snapshot)| snapshot.clone());
+        refuse_gaps(known.map(|(index, _)| chain[index].guid), missing)?;
+        let (origins, missing) = split_origins(&pool, onto.as_ref(), missing)?;
         let operation = operation(target.guid)?;
         let staged = pool
             .staging(&operation)
@@ -152,28 +185,43 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
         history.insert(property::LINEAGE.to_owned(), lineage);
         let uuid = record.and_then(|record| record.definition.config.get(property::LXD_UUID));
         history.insert(property::LINEAGE_OF.to_owned(), uuid.cloned());
-        let streams: Vec<_> = missing.iter().map(FetchedStream::of).collect();
-        self.refuse_no_room(
-            &pool,
-            streams.iter().map(|stream| stream.stream_bytes).sum(),
-        )
-        .await?;
-        Ok(Some(FetchPlan {
+        let plan = FetchPlan {
             instance: instance.clone(),
             guid: target.guid,
-            onto: onto.map(|point| point.snapshot.clone()),
+            onto,
+            origins,
             snapshot: place
                 .as_ref()
                 .unwrap_or(&staged)
                 .snapshot(target.snapshot.name())
                 .map_err(terrarium_zfs::Error::from)?,
-            streams,
+            streams: missing.iter().map(FetchedStream::of).collect(),
             pool,
             staged,
             place,
             properties,
             history,
-        }))
+        };
+        self.refuse_no_room(&plan.pool, plan.stream_bytes()).await?;
+        Ok(Some(plan))
+    }
+
+    /// Where the snapshot of that guid is that clones can be made of: the image that LXD has, before anything else.
+    fn origin_here(&self, layout: &PoolLayout, guid: Guid) -> Option<&SnapshotName> {
+        let pool = self.inventory.pool(layout)?;
+        let found = pool.listing.snapshots.iter();
+        let found = found.filter(|snapshot| snapshot.guid == guid);
+        let ranked = found.filter_map(|snapshot| {
+            let dataset = DatasetName::new(snapshot.name.dataset_str()).ok()?;
+            let rank = match () {
+                () if layout.image_of(&dataset).is_some() => 0,
+                () if layout.origin_of(&dataset).is_some() => 1,
+                () if layout.is_staged(&dataset) => return None,
+                () => 2,
+            };
+            Some((rank, &snapshot.name))
+        });
+        ranked.min().map(|(_, name)| name)
     }
 
     /// Plans the instance that a fetched point makes, where LXD has none of that name: the same one, or a copy.
@@ -306,15 +354,66 @@ impl FetchedStream {
 }
 
 impl FetchPlan {
+    /// All streams that are read, in their order.
+    pub fn all_streams(&self) -> impl Iterator<Item = &FetchedStream> {
+        let of_origins = self.origins.iter().flat_map(|origin| &origin.streams);
+        of_origins.chain(&self.streams)
+    }
+
     /// How much is read from the archive, in bytes.
     pub fn stored_bytes(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.stored_bytes).sum()
+        self.all_streams().map(|stream| stream.stored_bytes).sum()
     }
 
     /// The size of the streams in bytes: about what they take in the pool.
     pub fn stream_bytes(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.stream_bytes).sum()
+        self.all_streams().map(|stream| stream.stream_bytes).sum()
     }
+
+    /// What the first stream of the instance starts from.
+    fn starts_from(&self) -> Option<&SnapshotName> {
+        let origin = self.origins.last().map(|origin| &origin.snapshot);
+        origin.or(self.onto.as_ref())
+    }
+
+    /// Whether it must not happen meanwhile that an origin goes because it has no clones.
+    fn uses_origins(&self) -> bool {
+        let stands_there = |snapshot: &SnapshotName| {
+            let dataset = DatasetName::new(snapshot.dataset_str());
+            dataset.is_ok_and(|dataset| self.pool.origin_of(&dataset).is_some())
+        };
+        !self.origins.is_empty() || self.onto.as_ref().is_some_and(stands_there)
+    }
+}
+
+/// Splits off the links that lead to origins: each new dataset begins with a stream that starts from one.
+fn split_origins<'a>(
+    pool: &PoolLayout,
+    onto: Option<&SnapshotName>,
+    missing: &'a [Manifest],
+) -> Fetching<(Vec<FetchedOrigin>, &'a [Manifest])> {
+    let (mut origins, mut rest): (Vec<FetchedOrigin>, _) = (Vec::new(), missing);
+    let begins = |link: &Manifest| matches!(link.base, Base::Origin(_));
+    while let Some(length) = rest.iter().skip(1).position(begins) {
+        let (links, after) = rest.split_at(length + 1);
+        rest = after;
+        let Some(last) = links.last() else { break };
+        let guid = last.guid;
+        let place = pool.origin(guid).map_err(terrarium_zfs::Error::from)?;
+        let snapshot = place.snapshot(last.snapshot.name());
+        let before = origins.last().map(|origin| origin.snapshot.clone());
+        origins.push(FetchedOrigin {
+            guid,
+            snapshot: snapshot.map_err(terrarium_zfs::Error::from)?,
+            streams: links.iter().map(FetchedStream::of).collect(),
+            onto: before.or_else(|| onto.cloned()),
+            staged: pool
+                .staging(&OperationId::new(&format!("origin-{guid}")).map_err(Error::from)?)
+                .map_err(terrarium_zfs::Error::from)?,
+            place,
+        });
+    }
+    Ok((origins, rest))
 }
 
 /// A fetch of the same point always works in the same place, so that one that was interrupted is found again.

@@ -333,7 +333,7 @@ impl Rig {
     }
 }
 
-fn host(engine: &Engine, folder: &std::path::Path) -> Pool {
+pub(crate) fn host(engine: &Engine, folder: &std::path::Path) -> Pool {
     let instances = PoolFile::new(engine.clone()).expect("a short name");
     let folders = Folders {
         state: folder.join("state"),

@@ -9,12 +9,26 @@ use terrarium_s3::format::{Kind, Manifest, Sealed};
 use terrarium_s3::pipeline::{ReadError, read_stream};
 use terrarium_zfs::{DatasetName, ErrorKind, Listing, Properties, ReceiveOptions, SnapshotName};
 
-use super::{FetchError, FetchPlan, FetchRequest, Fetching};
+use super::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, Fetching};
 use crate::error::Error;
 use crate::host::Session;
 use crate::instances::Instances;
 use crate::property;
 use crate::streams::Streams;
+
+/// Streams that are received into one dataset.
+struct Batch<'a> {
+    /// Where they are received.
+    staged: &'a DatasetName,
+    /// Where that goes when it is whole.
+    place: Option<&'a DatasetName>,
+    /// What the first one starts from.
+    onto: Option<&'a SnapshotName>,
+    /// What is set on the dataset.
+    properties: &'a BTreeMap<String, String>,
+    links: &'a [Manifest],
+    opened: &'a [Sealed],
+}
 
 impl<Z: Streams, I: Instances> Session<'_, Z, I> {
     /// Carries out the plan of a fetch. One that was interrupted goes on behind the last stream that came whole.
@@ -28,8 +42,11 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         plan: &FetchPlan,
         request: &FetchRequest<S>,
     ) -> Fetching<Sealed> {
-        let begin = request.chain.len().saturating_sub(plan.streams.len());
-        let missing = &request.chain[begin..];
+        let begin = request
+            .chain
+            .len()
+            .saturating_sub(plan.all_streams().count());
+        let mut missing = &request.chain[begin..];
         // A wrong identity is found out before anything is made.
         let mut opened = Vec::new();
         for link in missing {
@@ -39,13 +56,36 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
                 source,
             })?);
         }
-        let done = self.prepare(plan, missing).await?;
-        for (index, (link, sealed)) in missing.iter().zip(&opened).enumerate().skip(done) {
-            self.receive(plan, request, link, sealed, index == 0)
+        let mut rest = opened.as_slice();
+        let mut lock = match plan.uses_origins() {
+            true => Some(self.lock_origins(&plan.pool).await?),
+            false => None,
+        };
+        for origin in &plan.origins {
+            let count = origin.streams.len().min(missing.len());
+            let (links, after) = missing.split_at(count);
+            let (sealed, rest_after) = rest.split_at(count);
+            (missing, rest) = (after, rest_after);
+            self.bring_origin(plan, request, origin, links, sealed)
                 .await?;
         }
+        let batch = Batch {
+            staged: &plan.staged,
+            place: plan.place.as_ref(),
+            onto: plan.starts_from(),
+            properties: &plan.properties,
+            links: missing,
+            opened: rest,
+        };
+        let done = self.prepare(plan, &batch).await?;
+        for index in done..missing.len() {
+            self.receive(request, &batch, index).await?;
+            // It has its clone.
+            drop(lock.take());
+        }
+        drop(lock);
         // Those of an earlier run too: it may have died just before.
-        self.mark(plan, missing, &opened).await?;
+        self.mark(plan, missing, rest).await?;
         self.give_place(plan).await?;
         match opened.pop() {
             Some(sealed) => Ok(sealed),
@@ -53,22 +93,66 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         }
     }
 
+    /// Receives an origin beside LXD's own, and gives it its place when it is whole. Its lock is held.
+    async fn bring_origin<S: Store>(
+        &self,
+        plan: &FetchPlan,
+        request: &FetchRequest<S>,
+        origin: &FetchedOrigin,
+        links: &[Manifest],
+        opened: &[Sealed],
+    ) -> Fetching<()> {
+        let (snapshot, guid) = (origin.snapshot.clone(), origin.guid);
+        let planner = &self.planner;
+        let found = planner.on_zfs(move |zfs| zfs.guid(snapshot.as_str()));
+        if found.await? == Some(guid) {
+            // Another fetch was faster.
+            return Ok(());
+        }
+        let properties = [("canmount", "off"), ("mountpoint", "none")];
+        let properties = properties.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let properties = BTreeMap::from(properties);
+        let batch = Batch {
+            staged: &origin.staged,
+            place: Some(&origin.place),
+            onto: origin.onto.as_ref(),
+            properties: &properties,
+            links,
+            opened,
+        };
+        let done = self.prepare(plan, &batch).await?;
+        for index in done..links.len() {
+            self.receive(request, &batch, index).await?;
+        }
+        let (staged, place) = (origin.staged.clone(), origin.place.clone());
+        planner
+            .on_zfs(move |zfs| {
+                // A removal that was cut off has left it empty; else this fails.
+                if zfs.guid(place.as_str())?.is_some() {
+                    zfs.destroy(&place)?;
+                }
+                zfs.rename(&staged, &place)
+            })
+            .await?;
+        Ok(())
+    }
+
     /// Makes the dataset that is received into, or finds out how many of the streams are in it already.
-    async fn prepare(&self, plan: &FetchPlan, missing: &[Manifest]) -> Fetching<usize> {
+    async fn prepare(&self, plan: &FetchPlan, batch: &Batch<'_>) -> Fetching<usize> {
         let planner = &self.planner;
         let root = plan.pool.root.clone();
         let listing = planner.on_zfs(move |zfs| zfs.list(&root)).await?;
-        if let Some(done) = received(&listing, &plan.staged, plan.onto.as_ref(), missing) {
+        if let Some(done) = received(&listing, batch) {
             return Ok(done);
         }
         let has = |name: &DatasetName| listing.datasets.iter().any(|other| other.name == *name);
-        if has(&plan.staged) {
-            self.discard(&plan.staged).await?;
+        if has(batch.staged) {
+            self.discard(batch.staged).await?;
         }
-        let mut parents: Vec<_> = std::iter::successors(plan.staged.parent(), DatasetName::parent)
+        let mut parents: Vec<_> = std::iter::successors(batch.staged.parent(), DatasetName::parent)
             .take_while(|parent| plan.pool.is_ours(parent) && !has(parent))
             .collect();
-        if let Some(place) = &plan.place {
+        if let Some(place) = batch.place {
             let above = std::iter::successors(place.parent(), DatasetName::parent);
             let above = above.take_while(|parent| plan.pool.is_ours(parent) && !has(parent));
             parents.extend(above);
@@ -90,20 +174,21 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
 
     async fn receive<S: Store>(
         &self,
-        plan: &FetchPlan,
         request: &FetchRequest<S>,
-        link: &Manifest,
-        sealed: &Sealed,
-        is_first: bool,
+        batch: &Batch<'_>,
+        index: usize,
     ) -> Fetching<()> {
+        let (Some(link), Some(sealed)) = (batch.links.get(index), batch.opened.get(index)) else {
+            return Ok(());
+        };
         let planner = &self.planner;
         let name = |error: terrarium_zfs::NameError| terrarium_zfs::Error::from(error);
-        let snapshot = plan.staged.snapshot(link.snapshot.name()).map_err(name)?;
+        let snapshot = batch.staged.snapshot(link.snapshot.name()).map_err(name)?;
         let mut options = ReceiveOptions::default();
-        if is_first {
+        if index == 0 {
             // An increment to a point that is here makes a clone of that.
-            options.origin = plan.onto.clone();
-            options.properties = properties(&plan.properties)?;
+            options.origin = batch.onto.cloned();
+            options.properties = properties(batch.properties)?;
         }
         let (reader, writer) = std::io::pipe().map_err(|source| Error::File {
             path: "a pipe".into(),
@@ -232,12 +317,8 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
 }
 
 /// How many of the streams are in the dataset, whole and with nothing else; `None` if it has to be made anew.
-fn received(
-    listing: &Listing,
-    staged: &DatasetName,
-    onto: Option<&SnapshotName>,
-    missing: &[Manifest],
-) -> Option<usize> {
+fn received(listing: &Listing, batch: &Batch<'_>) -> Option<usize> {
+    let (staged, onto, missing) = (batch.staged, batch.onto, batch.links);
     let dataset = listing
         .datasets
         .iter()
