@@ -76,6 +76,16 @@ impl Store for Turns {
         self.objects.read(key).await
     }
 
+    async fn read_range(
+        &self,
+        key: &Key,
+        offset: u64,
+        length: usize,
+    ) -> Result<Bytes, StoreError> {
+        self.turn("read", key.as_str()).await;
+        self.objects.read_range(key, offset, length).await
+    }
+
     async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         self.turn("size", key.as_str()).await;
         self.objects.size(key).await

@@ -352,6 +352,7 @@ mod tests {
             },
             base: None,
             standing: Standing::Ordinary,
+            built_upon: false,
         };
         let (image, other) = (origin(100), origin(101));
         // Two containers of one image; the newest points of both are full streams of their own.
