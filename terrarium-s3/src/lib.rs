@@ -15,8 +15,10 @@ pub mod format;
 pub mod pipeline;
 mod store;
 
+pub use store::addressing::AddressingStyle;
 pub use store::directory::{DirectoryStore, Leftover};
-pub use store::s3::{AddressingStyle, Credentials, S3Config, S3Store, Secret};
+#[cfg(feature = "s3")]
+pub use store::s3::{Credentials, S3Config, S3Store, Secret};
 pub use store::{
     Attempt, Call, InvalidKey, Key, Object, Store, StoreError, create_or_same, probe_create_only,
 };

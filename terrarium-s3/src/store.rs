@@ -1,5 +1,6 @@
 //! The trait of all object stores, and what is built on it alone.
 
+pub(crate) mod addressing;
 pub(crate) mod directory;
 mod error;
 #[cfg(feature = "fakes")]
@@ -7,6 +8,7 @@ pub(crate) mod faulty;
 mod key;
 #[cfg(feature = "fakes")]
 pub(crate) mod memory;
+#[cfg(feature = "s3")]
 pub(crate) mod s3;
 
 use std::future::Future;
@@ -19,6 +21,7 @@ pub use key::{InvalidKey, Key};
 
 use directory::Leftover;
 
+#[cfg(feature = "s3")]
 pub(crate) use error::one_line;
 pub(crate) use key::could_begin_a_key;
 

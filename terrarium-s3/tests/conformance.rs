@@ -29,9 +29,11 @@ mod directory {
     terrarium_s3::store_cases!(tests);
 }
 
+#[cfg(feature = "s3")]
 mod support;
 
 /// S3 on a server in this process.
+#[cfg(feature = "s3")]
 mod s3 {
     use terrarium_s3::{Key, S3Config, S3Store, conformance};
 
@@ -53,6 +55,7 @@ mod s3 {
 }
 
 /// S3 as SeaweedFS does it.
+#[cfg(feature = "s3")]
 mod seaweedfs {
     use std::time::Instant;
 

@@ -76,12 +76,7 @@ impl Store for Turns {
         self.objects.read(key).await
     }
 
-    async fn read_range(
-        &self,
-        key: &Key,
-        offset: u64,
-        length: usize,
-    ) -> Result<Bytes, StoreError> {
+    async fn read_range(&self, key: &Key, offset: u64, length: usize) -> Result<Bytes, StoreError> {
         self.turn("read", key.as_str()).await;
         self.objects.read_range(key, offset, length).await
     }

@@ -7,8 +7,12 @@ use std::str::FromStr;
 use bytes::Bytes;
 
 use crate::format::Layout;
+#[cfg(not(feature = "s3"))]
+use crate::store::Attempt;
+use crate::store::addressing::AddressingStyle;
 use crate::store::directory::{DirectoryStore, Leftover};
-use crate::store::s3::{AddressingStyle, Credentials, S3Config, S3Store};
+#[cfg(feature = "s3")]
+use crate::store::s3::{Credentials, S3Config, S3Store};
 use crate::store::{InvalidKey, Key, Object, Store, StoreError};
 
 /// Where an archive is: `s3://bucket/prefix` or `file:///folder`.
@@ -63,7 +67,7 @@ impl Location {
     ///
     /// # Errors
     /// [`StoreError::NoSuchPlace`] if the folder is missing; [`StoreError::Refused`] if the options make no
-    /// sense.
+    /// sense; [`StoreError::NotBuiltIn`] for a bucket without the feature `s3`.
     pub async fn open(&self, s3: &S3Options) -> Result<(AnyStore, Layout), StoreError> {
         match self {
             Location::Directory(path) => {
@@ -71,18 +75,29 @@ impl Location {
                 Ok((AnyStore::Directory(store), Layout::default()))
             }
             Location::S3 { bucket, prefix } => {
-                let mut config = S3Config::new(bucket.as_str());
-                config.endpoint.clone_from(&s3.endpoint);
-                config.region.clone_from(&s3.region);
-                config.style = s3.style;
-                if let Some(profile) = &s3.profile {
-                    config.credentials = Credentials::Profile(profile.clone());
-                }
-                let store = S3Store::open(config).await?;
-                Ok((AnyStore::S3(store), Layout::new(prefix.clone())))
+                let store = open_bucket(bucket, s3).await?;
+                Ok((store, Layout::new(prefix.clone())))
             }
         }
     }
+}
+
+#[cfg(feature = "s3")]
+async fn open_bucket(bucket: &str, s3: &S3Options) -> Result<AnyStore, StoreError> {
+    let mut config = S3Config::new(bucket);
+    config.endpoint.clone_from(&s3.endpoint);
+    config.region.clone_from(&s3.region);
+    config.style = s3.style;
+    if let Some(profile) = &s3.profile {
+        config.credentials = Credentials::Profile(profile.clone());
+    }
+    S3Store::open(config).await.map(AnyStore::S3)
+}
+
+#[cfg(not(feature = "s3"))]
+async fn open_bucket(bucket: &str, _: &S3Options) -> Result<AnyStore, StoreError> {
+    let attempt = Attempt::listing("", format!("s3://{bucket}"));
+    Err(StoreError::NotBuiltIn { attempt })
 }
 
 impl FromStr for Location {
@@ -140,6 +155,7 @@ pub enum AnyStore {
     /// A folder.
     Directory(DirectoryStore),
     /// A bucket.
+    #[cfg(feature = "s3")]
     S3(S3Store),
 }
 
@@ -147,6 +163,7 @@ impl Store for AnyStore {
     async fn create(&self, key: &Key, body: Bytes) -> Result<(), StoreError> {
         match self {
             AnyStore::Directory(store) => store.create(key, body).await,
+            #[cfg(feature = "s3")]
             AnyStore::S3(store) => store.create(key, body).await,
         }
     }
@@ -154,6 +171,7 @@ impl Store for AnyStore {
     async fn read(&self, key: &Key) -> Result<Bytes, StoreError> {
         match self {
             AnyStore::Directory(store) => store.read(key).await,
+            #[cfg(feature = "s3")]
             AnyStore::S3(store) => store.read(key).await,
         }
     }
@@ -161,6 +179,7 @@ impl Store for AnyStore {
     async fn read_range(&self, key: &Key, offset: u64, length: usize) -> Result<Bytes, StoreError> {
         match self {
             AnyStore::Directory(store) => store.read_range(key, offset, length).await,
+            #[cfg(feature = "s3")]
             AnyStore::S3(store) => store.read_range(key, offset, length).await,
         }
     }
@@ -168,6 +187,7 @@ impl Store for AnyStore {
     async fn size(&self, key: &Key) -> Result<Option<u64>, StoreError> {
         match self {
             AnyStore::Directory(store) => store.size(key).await,
+            #[cfg(feature = "s3")]
             AnyStore::S3(store) => store.size(key).await,
         }
     }
@@ -175,6 +195,7 @@ impl Store for AnyStore {
     async fn list(&self, prefix: &str) -> Result<Vec<Object>, StoreError> {
         match self {
             AnyStore::Directory(store) => store.list(prefix).await,
+            #[cfg(feature = "s3")]
             AnyStore::S3(store) => store.list(prefix).await,
         }
     }
@@ -182,6 +203,7 @@ impl Store for AnyStore {
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         match self {
             AnyStore::Directory(store) => store.delete(key).await,
+            #[cfg(feature = "s3")]
             AnyStore::S3(store) => store.delete(key).await,
         }
     }
@@ -189,6 +211,7 @@ impl Store for AnyStore {
     async fn leftovers(&self) -> Result<Vec<Leftover>, StoreError> {
         match self {
             AnyStore::Directory(store) => store.leftovers().await,
+            #[cfg(feature = "s3")]
             AnyStore::S3(store) => store.leftovers().await,
         }
     }
@@ -196,6 +219,7 @@ impl Store for AnyStore {
     async fn remove_leftover(&self, leftover: &Leftover) -> Result<(), StoreError> {
         match self {
             AnyStore::Directory(store) => store.remove_leftover(leftover).await,
+            #[cfg(feature = "s3")]
             AnyStore::S3(store) => store.remove_leftover(leftover).await,
         }
     }

@@ -45,6 +45,12 @@ pub enum StoreError {
         /// What was tried.
         attempt: Attempt,
     },
+    /// The place is a bucket, and this program was built without them (feature `s3`).
+    #[error("{attempt}: this program was built without S3")]
+    NotBuiltIn {
+        /// What was tried.
+        attempt: Attempt,
+    },
     /// The bucket is in another region than the one configured.
     #[error("{attempt}: the bucket is in another region{}", Named(region))]
     WrongRegion {
@@ -94,6 +100,7 @@ impl StoreError {
             | Self::Denied { attempt, .. }
             | Self::Unavailable { attempt, .. }
             | Self::NoSuchPlace { attempt }
+            | Self::NotBuiltIn { attempt }
             | Self::WrongRegion { attempt, .. }
             | Self::ClockSkew { attempt }
             | Self::Corrupt { attempt, .. }
@@ -115,6 +122,9 @@ impl StoreError {
             }
             Self::NoSuchPlace { attempt } => {
                 format!("create {} first, or check its spelling", attempt.place)
+            }
+            Self::NotBuiltIn { .. } => {
+                "build terrarium-s3 with its feature `s3`, or take a directory".into()
             }
             Self::WrongRegion {
                 region: Some(region),
@@ -265,6 +275,9 @@ mod tests {
             },
             StoreError::NoSuchPlace {
                 attempt: attempt(Call::Delete),
+            },
+            StoreError::NotBuiltIn {
+                attempt: Attempt::listing("", "s3://archive"),
             },
             StoreError::WrongRegion {
                 attempt: attempt(Call::Create),

@@ -19,7 +19,8 @@ use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 
 use self::answer::Failure;
-pub use self::config::{AddressingStyle, Credentials, S3Config, Secret};
+pub use self::config::{Credentials, S3Config, Secret};
+use super::addressing::AddressingStyle;
 use super::{Attempt, Call, Key, Object, Store, StoreError, could_begin_a_key, one_line};
 
 /// A store whose objects are in a bucket of S3, or of anything that speaks its protocol. Clones share connections.

@@ -177,6 +177,7 @@ fn versions_and_fields_that_are_not_known_are_refused() {
     for damaged in [
         text.replace("\"alias\":", "\"more\":1,\"alias\":"),
         text.replace("\"stored_bytes\":", "\"more\":1,\"stored_bytes\":"),
+        text.replace("\"large_blocks\":", "\"more\":1,\"large_blocks\":"),
         text.replace(",\"signature\":null", ""),
         text.replace("\"expires\":null,", ""),
         text.replace(

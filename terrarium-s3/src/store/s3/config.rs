@@ -17,7 +17,7 @@ use aws_sdk_s3::config::{
 use aws_smithy_http_client::Builder as HttpBuilder;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 
-use super::{Attempt, Call, Inner, Key, StoreError, UNKNOWN};
+use super::{AddressingStyle, Attempt, Call, Inner, Key, StoreError, UNKNOWN};
 
 /// How a bucket is reached.
 #[derive(Clone, Debug)]
@@ -151,18 +151,6 @@ impl S3Config {
 
 /// A server that is there answers to a connection sooner.
 pub(super) const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where the bucket's name stands in addresses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AddressingStyle {
-    /// In the path if there is an endpoint, else in the host's name.
-    #[default]
-    Auto,
-    /// `https://endpoint/bucket/key`
-    Path,
-    /// `https://bucket.endpoint/key`
-    Virtual,
-}
 
 /// Who asks.
 #[derive(Clone, Debug)]
