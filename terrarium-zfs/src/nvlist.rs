@@ -25,6 +25,7 @@ use std::ptr::{self, NonNull};
 
 use crate::error::{Attempt, Error};
 use crate::ffi::{NvPair, RawList};
+use crate::stream::is_well_formed;
 
 pub use read::{Iter, NvListRef, Value};
 
@@ -62,9 +63,13 @@ impl NvList {
     /// Reads a list from its packed form, as `nvlist_pack` makes it.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the bytes are no packed list.
+    /// [`Error::InvalidArgument`] if the bytes are no packed list, or lists lie in lists more than 16 deep.
     pub fn unpack(packed: &[u8]) -> Result<Self, Error> {
         let library = NvPair::get()?;
+        // libnvpair alone would follow texts out of the list.
+        if !is_well_formed(packed) {
+            return Err(Error::InvalidArgument(Attempt::new("build", "nvlist")));
+        }
         // libnvpair aligns its reads to 8 bytes from the start of the buffer.
         let mut words = vec![0u64; packed.len().div_ceil(8)];
         // SAFETY: `words` has at least `packed.len()` bytes, does not overlap `packed`, and any

@@ -20,6 +20,7 @@ use crate::token::ResumeToken;
 /// Keep them for a whole chain of increments: a target that received a stream with `large_blocks`
 /// refuses an increment without.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SendFlags {
     /// Blocks above 128 KiB (`-L`).
     pub large_blocks: bool,

@@ -14,6 +14,9 @@ mod error;
 mod features;
 mod fields;
 mod fletcher;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inspect;
 mod packed;
 mod parser;
@@ -27,5 +30,6 @@ pub use features::Features;
 pub use fields::ByteOrder;
 pub(crate) use fletcher::Fletcher4;
 pub use inspect::{Count, InspectError, Inspector, Package, ResumePoint, StreamSummary};
+pub(crate) use packed::is_well_formed;
 pub use parser::{Event, Parser};
 pub use record::{Body, Record, RecordKind};

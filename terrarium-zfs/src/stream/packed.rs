@@ -31,6 +31,12 @@ enum Coding {
     Native(ByteOrder),
 }
 
+/// Whether that is a packed list, as far as it can be known without libnvpair: which of a list in its native form
+/// believes what the list says of the sizes of its texts, and reads beyond it (2.1.11).
+pub(crate) fn is_well_formed(packed: &[u8]) -> bool {
+    PackedList::read(packed).is_some()
+}
+
 impl<'a> PackedList<'a> {
     /// Reads the whole once, so that what is in it can be looked at without doubts later.
     pub(super) fn read(packed: &'a [u8]) -> Option<Self> {
@@ -138,9 +144,10 @@ mod xdr {
     use super::{Coding, PackedValue, Pair, data_type, list, take};
 
     pub(super) fn pair<'a>(rest: &mut &'a [u8], depth: usize) -> Option<Option<Pair<'a>>> {
-        let encoded = number(rest)?;
+        // The sizes of the pair, here and in memory: the second one alone tells libnvpair where a list ends.
+        let _encoded = number(rest)?;
         let decoded = number(rest)?;
-        if encoded == 0 && decoded == 0 {
+        if decoded == 0 {
             return Some(None);
         }
         let name = text(rest)?;
@@ -206,11 +213,11 @@ mod xdr {
         Some(u64::from_be_bytes(*bytes))
     }
 
-    /// A length, the bytes, and zeros up to a multiple of 4.
+    /// A length, the bytes, and zeros up to a multiple of 4. A NUL within ends it, as it does for libnvpair.
     fn text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
         let length = number(rest)? as usize;
         let padded = take(rest, length.checked_next_multiple_of(4)?)?;
-        padded.get(..length)
+        padded.get(..length)?.split(|&byte| byte == 0).next()
     }
 }
 
@@ -239,7 +246,7 @@ mod native {
         let count = number(pair.get(8..12)?, order)? as usize;
         let kind = number(pair.get(12..16)?, order)?;
         let name = pair.get(PAIR..PAIR + name_length)?;
-        let name = &name[..name.iter().position(|&byte| byte == 0)?];
+        let name = name.strip_suffix(&[0])?.split(|&byte| byte == 0).next()?;
         let value = pair.get((PAIR + name_length).next_multiple_of(8)..);
         let value = value.unwrap_or_default();
         let value = match kind {
@@ -260,9 +267,39 @@ mod native {
                 }
                 PackedValue::Other
             }
-            _ => PackedValue::Other,
+            // Room for pointers, and the texts.
+            data_type::STRING_ARRAY => {
+                let mut texts = value.get(count.checked_mul(POINTER)?..)?;
+                for _ in 0..count {
+                    let end = texts.iter().position(|&byte| byte == 0)?;
+                    texts = &texts[end + 1..];
+                }
+                PackedValue::Other
+            }
+            data_type::BOOLEAN => PackedValue::Other,
+            kind => {
+                let (width, is_array) = width(kind)?;
+                let count = if is_array { count } else { 1 };
+                value.get(..count.checked_mul(width)?)?;
+                PackedValue::Other
+            }
         };
         Some(Some((name, value)))
+    }
+
+    /// How many bytes a number has, or each one of an array of them; and whether it is an array.
+    fn width(kind: u32) -> Option<(usize, bool)> {
+        Some(match kind {
+            2 | 22 | 23 => (1, false),
+            3 | 4 => (2, false),
+            5 | 6 | 21 => (4, false),
+            data_type::INT64 | data_type::HRTIME | data_type::DOUBLE => (8, false),
+            data_type::BYTE_ARRAY | 25 | 26 => (1, true),
+            11 | 12 => (2, true),
+            13 | 14 | 24 => (4, true),
+            data_type::INT64_ARRAY | data_type::UINT64_ARRAY => (8, true),
+            _ => return None,
+        })
     }
 
     fn short(bytes: &[u8], order: ByteOrder) -> Option<u16> {
@@ -348,6 +385,57 @@ mod tests {
             let longer = [&packed[..], &[0; 4]].concat();
             assert!(PackedList::read(&longer).is_none());
         }
+    }
+
+    #[test]
+    fn a_name_or_a_text_ends_at_its_first_nul() {
+        let mut list = NvList::new().expect("libnvpair is installed (package libnvpair3linux)");
+        list.add_str("tosnap", "snap").expect("added");
+        let mut packed = list.pack_xdr();
+        for wanted in [&b"tosnap"[..], b"snap"] {
+            let found = packed
+                .windows(wanted.len())
+                .rposition(|bytes| bytes == wanted);
+            packed[found.expect("it is in the list") + 2] = 0;
+        }
+        let by_libnvpair = NvList::unpack(&packed).expect("libnvpair takes it");
+        let text = by_libnvpair.value("to").and_then(|value| value.text());
+        assert_eq!(text.as_deref(), Some("sn"));
+        let list = PackedList::read(&packed).expect("a list");
+        assert_eq!(list.text("to"), text);
+    }
+
+    #[test]
+    fn a_list_ends_where_it_ends_for_libnvpair() {
+        let mut list = NvList::new().expect("libnvpair is installed (package libnvpair3linux)");
+        list.add_u64("number", 5).expect("added");
+        let mut packed = list.pack_xdr();
+        // The size in memory of the first pair, and of the end.
+        let (first, end) = (16, packed.len() - 8);
+        packed[end..end + 4].copy_from_slice(&[0x1b, 0, 0, 0]);
+        assert!(NvList::unpack(&packed).is_ok());
+        let read = PackedList::read(&packed).expect("a list");
+        assert_eq!(read.number("number"), Some(5));
+        packed[first..first + 4].fill(0);
+        assert!(
+            PackedList::read(&packed).is_none(),
+            "an empty list, and something after it"
+        );
+    }
+
+    #[test]
+    fn a_text_that_leaves_its_list_is_refused_before_libnvpair_follows_it() {
+        let mut list = NvList::new().expect("libnvpair is installed (package libnvpair3linux)");
+        list.add_strs("texts", &["one", "two", "the last"])
+            .expect("added");
+        let mut packed = list.pack().expect("packed");
+        assert!(NvList::unpack(&packed).is_ok());
+        let last = packed.windows(9).rposition(|bytes| bytes == b"the last\0");
+        // The text's end and all up to the list's.
+        let end = packed.len() - 4;
+        packed[last.expect("it is in the list") + 8..end].fill(b'x');
+        assert!(PackedList::read(&packed).is_none());
+        assert!(NvList::unpack(&packed).is_err());
     }
 
     #[test]
