@@ -4,10 +4,10 @@
 # need Debian 12 and refuse elsewhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test e2e soak bench
+.PHONY: help setup demo lint test fuzz-smoke e2e soak bench
 
 help: ## Show this list
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: ## Install all that the other targets need
 	scripts/setup
@@ -21,6 +21,7 @@ demo: ## The time machine, shown on a pool in a file (FOLDER=… leaves it there
 lint: ## Formatting, clippy and documentation; a warning is an error
 	scripts/setup lint
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked
 
@@ -30,6 +31,10 @@ test: ## The fast tests: everything that needs no virtual machine (ARGS: for nex
 	scripts/setup test
 	cargo nextest run --workspace --all-features --locked -E 'not binary_id(testbed::e2e)' $(ARGS)
 	cargo test --workspace --all-features --locked --doc
+
+fuzz-smoke: ## Each fuzz target for half a minute (ARGS: for fuzz/smoke, as -t 600 stream)
+	scripts/setup fuzz
+	fuzz/smoke $(ARGS)
 
 # The tests that take most of an hour under emulation, SIGKILL before every step, run in
 # `make soak`.
