@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use testbed::{Finished, Image, Instance, lxc, run, terrariumctl, unique_name, zfs};
+use testbed::{Finished, Image, Instance, Mount, Pool, lxc, run, terrariumctl, unique_name, zfs};
 
-use crate::time_machine::{snapshot, snapshots, undo};
+use crate::time_machine::{property, restore, snapshot, snapshots, undo};
 
 /// An archive, and a folder with the identity that reads it.
 struct Archive {
@@ -225,4 +225,172 @@ fn a_damaged_archive_changes_nothing_and_the_instance_runs_on() {
         format!("{verified}").contains(&two),
         "the point is named: {verified}"
     );
+}
+
+/// An image of a test's own, with some megabytes that do not compress.
+struct OwnImage {
+    alias: String,
+}
+
+impl OwnImage {
+    fn publish() -> Self {
+        let image = Self {
+            alias: unique_name("image"),
+        };
+        let base = Instance::create("base", Image::Busybox);
+        let mut noise = vec![0; 4_000_000];
+        let mut source = std::fs::File::open("/dev/urandom").expect("a device");
+        std::io::Read::read_exact(&mut source, &mut noise).expect("random bytes");
+        base.write_file("/root/noise", &noise);
+        let publish = ["publish", base.name(), "--alias", &image.alias];
+        lxc(publish.into_iter().chain(["--compression", "none"]));
+        image
+    }
+
+    fn instance(&self, stem: &str) -> Instance {
+        let instance = Instance::adopt(unique_name(stem));
+        lxc(["init", &self.alias, instance.name()]);
+        instance
+    }
+}
+
+impl Drop for OwnImage {
+    fn drop(&mut self) {
+        // It may be gone.
+        let _ = run("lxc").args(["image", "delete", &self.alias]).finish();
+    }
+}
+
+#[test]
+fn containers_of_one_image_are_stored_with_it_once_and_come_back_where_it_is_another() {
+    let (full, aware) = (Archive::new(), Archive::new());
+    let image = OwnImage::publish();
+    let all: Vec<_> = (0..5).map(|_| image.instance("clone")).collect();
+    for (number, instance) in all.iter().enumerate() {
+        instance.write_file("/root/f", format!("{number}\n"));
+        snapshot(instance, &[]);
+    }
+    let names = all.iter().flat_map(|one| ["--instance", one.name()]);
+    let export = ["backup", "export"].into_iter().chain(names);
+    let export: Vec<_> = export.collect();
+    full.command(&export).succeeds();
+    let done = aware.command(&[&export[..], &["--image-aware"]].concat());
+    let done = done.succeeds();
+    assert_eq!(
+        done.stdout.matches("stored once for all").count(),
+        1,
+        "{done}"
+    );
+    let stored = |archive: &Archive| -> u64 {
+        let told = run("du").args(["-sb", &archive.path("objects")]);
+        let told = told.finish().succeeds().stdout;
+        let bytes = told.split_whitespace().next().expect("a number");
+        bytes.parse().expect("a number")
+    };
+    let (in_full, once) = (stored(&full), stored(&aware));
+    println!("five containers of one image: {in_full} bytes in full, {once} aware of the image");
+    assert!(in_full > 20_000_000 && once < 6_000_000, "{in_full} {once}");
+
+    // LXD loses all of it, and gets the image again: the same fingerprint, another snapshot.
+    let fingerprint = all[0].config("volatile.base_image");
+    let of_image = format!("tank/images/{fingerprint}@readonly");
+    let guid = property(&of_image, "guid");
+    lxc(["image", "export", &image.alias, &aware.path("image")]);
+    for instance in &all {
+        lxc(["delete", "--force", instance.name()]);
+    }
+    lxc(["image", "delete", &image.alias]);
+    let gone = run("zfs").args(["list", &of_image]).finish();
+    assert_eq!(gone.code(), Some(1), "{gone}");
+    let files = std::fs::read_dir(aware.folder.path()).expect("a folder");
+    let file = files
+        .map(|file| file.expect("a file").path())
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("image"))
+        })
+        .expect("exported");
+    let file = file.display().to_string();
+    lxc(["image", "import", &file, "--alias", &image.alias]);
+    let other = image.instance("other");
+    assert_ne!(property(&of_image, "guid"), guid);
+
+    let origins = format!("tank/terrarium/origins/{guid}");
+    let came_back = |number: usize| {
+        let instance = &all[number];
+        aware.restore(instance.name(), &["--start"]).succeeds();
+        assert_eq!(instance.state(), "RUNNING");
+        assert_eq!(instance.read_file("/root/f"), format!("{number}\n"));
+        let origin = property(&instance.dataset(), "origin");
+        assert_eq!(origin, format!("{origins}@readonly"));
+    };
+    came_back(1);
+    let sum = |instance: &Instance| {
+        let mount = Mount::of(&instance.dataset());
+        std::fs::read(mount.path().join("rootfs/root/noise")).expect("read")
+    };
+    assert!(sum(&all[1]) == sum(&other), "it is the same image");
+    // With its last clone it goes.
+    lxc(["delete", "--force", all[1].name()]);
+    snapshot(&other, &[]);
+    let swept = run("zfs").args(["list", &origins]).finish();
+    assert_eq!(swept.code(), Some(1), "{swept}");
+
+    // It is not of the container's family: a rewind leaves it where it is.
+    came_back(0);
+    let web = &all[0];
+    let first = snapshots(&web.dataset()).remove(0);
+    web.sh("echo later > /root/f").finish().succeeds();
+    snapshot(web, &[]);
+    restore(web, &["--at", &first, "--start"]).succeeds();
+    assert_eq!(web.read_file("/root/f"), "0\n");
+    undo(web, &["--start"]).succeeds();
+    assert_eq!(web.read_file("/root/f"), "later\n");
+    let origin = property(&web.dataset(), "origin");
+    assert_eq!(origin, format!("{origins}@readonly"));
+    let export = [
+        "backup",
+        "export",
+        "--image-aware",
+        "--instance",
+        web.name(),
+    ];
+    let next = aware.command(&export).succeeds();
+    assert!(next.stdout.contains("(stream 3 of its chain)"), "{next}");
+
+    by_hand(&aware, &all[2]);
+}
+
+/// The streams of a chain, received with nothing but `zfs`.
+fn by_hand(archive: &Archive, instance: &Instance) {
+    let (identity, folder) = (archive.path("identity.txt"), archive.path("streams"));
+    let get = ["archive", "get", "--chain", "--name", instance.name()];
+    let to = ["--identity", &identity, "--out", &folder];
+    archive.command(&[get.as_slice(), &to].concat()).succeeds();
+    let mut streams: Vec<_> = std::fs::read_dir(&folder)
+        .expect("a folder")
+        .map(|file| file.expect("a file").path())
+        .collect();
+    streams.sort();
+    let [origin, clone] = &streams[..] else {
+        panic!("{streams:?}");
+    };
+    let pool = Pool::create();
+    let (image, restored) = (pool.dataset("its-origin"), pool.dataset("restored"));
+    let receive = |script: &str, stream: &Path| {
+        run("sh")
+            .args(["-euc", script, "sh", &image, &restored])
+            .arg(stream)
+            .finish()
+            .succeeds();
+    };
+    receive("zfs receive -u \"$1@origin\" < \"$3\"", origin);
+    receive(
+        "zfs receive -u -o \"origin=$1@origin\" \"$2\" < \"$3\"",
+        clone,
+    );
+    zfs(["set", "mountpoint=legacy", &restored]);
+    let mount = Mount::of(&restored);
+    let note = std::fs::read_to_string(mount.path().join("rootfs/root/f"));
+    assert_eq!(note.expect("read"), "2\n");
 }
