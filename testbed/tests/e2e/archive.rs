@@ -263,7 +263,7 @@ impl Drop for OwnImage {
 
 #[test]
 fn containers_of_one_image_are_stored_with_it_once_and_come_back_where_it_is_another() {
-    let (full, aware) = (Archive::new(), Archive::new());
+    let (full, aware) = (Archive::in_a_folder(), Archive::in_a_folder());
     let image = OwnImage::publish();
     let all: Vec<_> = (0..5).map(|_| image.instance("clone")).collect();
     for (number, instance) in all.iter().enumerate() {
