@@ -10,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use terrarium_s3::archive::retention::{Policy, Reason};
 use terrarium_s3::archive::{
-    Archive, ArchiveError, Depth, Outcome, PrunePlan, Pruned, Rules, StrayKind, plan_prune,
+    AnnotateError, Archive, ArchiveError, Depth, Outcome, PrunePlan, Pruned, Remark, Rules,
+    StrayKind, plan_prune,
 };
 use terrarium_s3::crypto::{HostKey, NewIdentity, Recipients};
 use terrarium_s3::format::{
@@ -667,6 +668,109 @@ fn more_points_than_a_notice_names_go_all_the_same() {
         let pruned = scene.prune(NEWEST).await;
         assert_eq!(pruned.removed(), points.len() - 1);
         scene.assert_clean(1);
+    });
+}
+
+fn pin() -> Remark {
+    Remark {
+        pinned: Some(true),
+        ..Remark::default()
+    }
+}
+
+fn alias(alias: &str) -> Remark {
+    Remark {
+        alias: Some(Some(alias.to_owned())),
+        ..Remark::default()
+    }
+}
+
+#[test]
+fn two_who_annotate_at_once_both_are_heard() {
+    let point = full(1, 1);
+    let scene = Scene::new(&[point, full(2, 2)]);
+    run(async {
+        let say = |remark: Remark| {
+            let (archive, host) = (scene.archive.clone(), &scene.host);
+            let now = Timestamp::now();
+            async move {
+                archive
+                    .annotate(point.place(), &remark, Some(host), now)
+                    .await
+            }
+        };
+        let noted = Remark {
+            note: Some(Some("one".to_owned())),
+            ..Remark::default()
+        };
+        let (one, two) = tokio::join!(say(noted), say(pin()));
+        assert!(one.unwrap().1 && two.unwrap().1);
+        // A reply that is lost is asked for again, and is our own.
+        let lost = Fault::lost_reply(Call::Create).matching("annotations");
+        scene.store().inject(lost);
+        let error = say(alias("golden")).await.unwrap_err();
+        assert!(
+            matches!(error, AnnotateError::Archive(ArchiveError::Store(_))),
+            "{error}"
+        );
+        let (said, written) = say(alias("golden")).await.unwrap();
+        assert!(!written, "it was said");
+        assert_eq!(said.entry.annotations, [3, 2, 1]);
+        let annotation = said.annotation.unwrap();
+        assert_eq!(annotation.note.as_deref(), Some("one"));
+        assert_eq!(annotation.alias.as_deref(), Some("golden"));
+        assert!(annotation.pinned);
+
+        let (of, golden) = (full(2, 2).place(), alias("golden"));
+        let taken = scene.archive.annotate(of, &golden, None, Timestamp::now());
+        let taken = taken.await.unwrap_err();
+        assert!(matches!(&taken, AnnotateError::Taken { of, .. } if *of == point.place()));
+    });
+}
+
+#[test]
+fn what_is_said_of_a_point_that_is_going_is_not_taken_for_certain() {
+    let points = [full(1, 1), full(2, 2)];
+    let scene = Scene::new(&points);
+    let now = Timestamp::now();
+    let notice = |place: ManifestPlace, at| {
+        let removal = Removal {
+            archive: scene.archive.document().id,
+            run: run_id(place.guid.get()),
+            written: now,
+            points: vec![place],
+        };
+        let body = removal.write(None).unwrap();
+        scene.put_at(removal.place(), body, at)
+    };
+    run(async {
+        let pin = pin();
+        let say = async |made: Made| {
+            let (place, host) = (made.place(), Some(&scene.host));
+            let said = scene.archive.annotate(place, &pin, host, now);
+            said.await.map(|(_, written)| written)
+        };
+        notice(points[1].place(), now);
+        assert!(say(points[0]).await.unwrap(), "it names another");
+        let error = say(points[1]).await.unwrap_err();
+        assert!(matches!(error, AnnotateError::BeingRemoved(_)), "{error}");
+
+        notice(points[1].place(), now - SignedDuration::from_hours(3));
+        let unpinned = Remark {
+            pinned: Some(false),
+            ..Remark::default()
+        };
+        let said = scene
+            .archive
+            .annotate(points[1].place(), &unpinned, Some(&scene.host), now);
+        assert!(said.await.unwrap().1, "that prune died");
+        let gone = say(full(7, 7)).await.unwrap_err();
+        assert!(matches!(gone, AnnotateError::Gone(_)), "{gone}");
+        let foreign = HostKey::generate().unwrap();
+        let body = scene.manifest(points[0]).write(Some(&foreign)).unwrap();
+        scene.put(Place::Manifest(points[0].place()), body);
+        let unsigned = say(points[0]).await.unwrap_err();
+        assert!(matches!(unsigned, AnnotateError::Unsigned(_)), "{unsigned}");
     });
 }
 

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 use terrarium_core::Alias;
 use terrarium_s3::AddressingStyle;
-use terrarium_s3::archive::{Location, S3Options};
+use terrarium_s3::archive::retention::Policy;
+use terrarium_s3::archive::{Location, Rules, S3Options};
 use terrarium_s3::crypto::VerifyingKey;
 use terrarium_s3::format::Lineage;
 
 use crate::args::ConsentArgs;
+use crate::exit::{Exit, Failure};
 
 const ARCHIVE_HELP: &str = "\
 An archive is a folder or a bucket. It is encrypted to the recipients that it was made with; a host that writes has no
@@ -103,6 +106,25 @@ Examples:
   terrariumctl archive get --name web --identity identity.txt | zfs receive tank/restored
   terrariumctl archive get --name web --at before-upgrade --chain --out streams --identity identity.txt";
 
+const ANNOTATE_HELP: &str = "\
+What was said before stays unless it is said anew. A point with an alias, and one that was taken on demand, is pinned
+unless it expires; --unpin releases the latter. --at takes what `archive get` takes.
+
+Examples:
+  terrariumctl archive annotate --name web --at 20260419 --pin --note 'before the upgrade'
+  terrariumctl archive annotate --name web --at before-upgrade --no-alias --unpin";
+
+const PRUNE_HELP: &str = "\
+Of each lineage the newest point of each of the last days, weeks and months that have any is kept, and the newest of all;
+what is pinned; and whatever those start from. A period that is not given keeps its default. What is damaged, or not
+signed by a host of the archive, stays, and keeps its lineage.
+
+Parts that no manifest names, as an interrupted export leaves them, go when they are older than the grace time.
+
+Examples:
+  terrariumctl archive prune --dry-run
+  terrariumctl archive prune --yes --keep-daily 14 --keep-monthly 24";
+
 /// The commands of an archive, and where it is.
 #[derive(Debug, Args)]
 #[command(after_help = ARCHIVE_HELP)]
@@ -172,6 +194,12 @@ pub(crate) enum Command {
     /// Read the stream of a restore point back, or those of its whole chain
     #[command(after_help = GET_HELP)]
     Get(GetArgs),
+    /// Say something of a restore point: an alias, a note, that it is to stay
+    #[command(after_help = ANNOTATE_HELP)]
+    Annotate(AnnotateArgs),
+    /// Remove the restore points that need not be kept, and what was never finished
+    #[command(after_help = PRUNE_HELP)]
+    Prune(PruneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -278,6 +306,94 @@ pub(crate) struct GetArgs {
     pub(crate) unverified: bool,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("remark").required(true).multiple(true))]
+pub(crate) struct AnnotateArgs {
+    /// The name that the dataset has in the archive
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: String,
+    /// The restore point
+    #[arg(long, value_name = "POINT")]
+    pub(crate) at: String,
+    /// Give it this alias, unique for its lineage
+    #[arg(
+        long,
+        value_name = "TEXT",
+        group = "remark",
+        conflicts_with = "no_alias"
+    )]
+    pub(crate) alias: Option<Alias>,
+    /// Take its alias away
+    #[arg(long, group = "remark")]
+    pub(crate) no_alias: bool,
+    /// Note this
+    #[arg(
+        long,
+        value_name = "TEXT",
+        group = "remark",
+        conflicts_with = "no_note"
+    )]
+    pub(crate) note: Option<String>,
+    /// Take its note away
+    #[arg(long, group = "remark")]
+    pub(crate) no_note: bool,
+    /// Never prune it
+    #[arg(long, group = "remark", conflicts_with = "unpin")]
+    pub(crate) pin: bool,
+    /// Let it be pruned like any other
+    #[arg(long, group = "remark")]
+    pub(crate) unpin: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// For how many days the newest point is kept
+    #[arg(long, value_name = "N", default_value_t = Policy::default().daily)]
+    keep_daily: usize,
+    /// For how many weeks
+    #[arg(long, value_name = "N", default_value_t = Policy::default().weekly)]
+    keep_weekly: usize,
+    /// For how many months
+    #[arg(long, value_name = "N", default_value_t = Policy::default().monthly)]
+    keep_monthly: usize,
+    /// Keep nothing but the newest point of each lineage, and what is pinned
+    #[arg(long, conflicts_with_all = ["keep_daily", "keep_weekly", "keep_monthly"])]
+    only_newest: bool,
+    /// How old what was never finished must be, in days; at least 4
+    #[arg(long, value_name = "DAYS", default_value_t = 7, value_parser = clap::value_parser!(u16).range(4..=36500))]
+    grace: u16,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+impl PruneArgs {
+    /// What it goes by.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] if nothing but the newest would be kept without a word about that.
+    pub(crate) fn rules(&self) -> Result<Rules, Failure> {
+        let policy = match self.only_newest {
+            true => Policy {
+                daily: 0,
+                weekly: 0,
+                monthly: 0,
+            },
+            false => Policy {
+                daily: self.keep_daily,
+                weekly: self.keep_weekly,
+                monthly: self.keep_monthly,
+            },
+        };
+        if !self.only_newest && (policy.daily, policy.weekly, policy.monthly) == (0, 0, 0) {
+            let why = "that keeps nothing but the newest point of each lineage";
+            let help = "if it is meant so, say --only-newest";
+            return Err(Failure::new(Exit::Usage, why).with_help(help));
+        }
+        let grace = SignedDuration::from_hours(24 * i64::from(self.grace));
+        Ok(Rules { policy, grace })
+    }
 }
 
 /// What decrypts.

@@ -3,7 +3,9 @@
 use terrarium_core::export::ExportError;
 use terrarium_core::{FetchError, with_causes};
 use terrarium_s3::StoreError;
-use terrarium_s3::archive::{ArchiveError, ChainError, Difference, LocationError, StateError};
+use terrarium_s3::archive::{
+    AnnotateError, ArchiveError, ChainError, Difference, LocationError, StateError,
+};
 use terrarium_s3::crypto::CryptoError;
 use terrarium_s3::format::OpenError;
 use terrarium_s3::pipeline::{PublishError, ReadError, WriteError};
@@ -50,6 +52,16 @@ impl From<ArchiveError> for Failure {
             _ => Exit::Refused,
         };
         failure(exit, &error, error.help())
+    }
+}
+
+impl From<AnnotateError> for Failure {
+    fn from(error: AnnotateError) -> Self {
+        match error {
+            AnnotateError::Archive(error) => error.into(),
+            error @ AnnotateError::BeingRemoved(_) => failure(Exit::Failed, &error, error.help()),
+            error => failure(Exit::Refused, &error, error.help()),
+        }
     }
 }
 

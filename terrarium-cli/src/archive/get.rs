@@ -123,7 +123,7 @@ async fn choose(
     Ok(vec![archive.point(entry).await?])
 }
 
-fn not_selected(name: &str, error: SelectError) -> Failure {
+pub(super) fn not_selected(name: &str, error: SelectError) -> Failure {
     let help = match &error {
         SelectError::NotFound { nearest, .. } if !nearest.is_empty() => {
             format!("did you mean {}?", nearest.join(" or "))

@@ -1,5 +1,6 @@
 //! `archive`: restore points in a folder or a bucket, without LXD and without ZFS.
 
+mod annotate;
 pub(crate) mod args;
 mod change;
 mod failure;
@@ -9,6 +10,7 @@ mod import;
 mod init;
 mod list;
 pub(crate) mod points;
+mod prune;
 mod put;
 mod trust;
 pub(crate) mod verify;
@@ -73,6 +75,8 @@ pub(crate) async fn archive(
         Command::Put(args) => put::put(args, &session).await,
         Command::Import(args) => import::import(args, &session).await,
         Command::Get(args) => get::get(args, &session).await,
+        Command::Annotate(args) => interrupt.or(annotate::annotate(args, &session)).await,
+        Command::Prune(args) => prune::prune(args, &session).await,
     }
 }
 

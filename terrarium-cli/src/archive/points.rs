@@ -23,6 +23,7 @@ pub(crate) struct Listed {
     pub(crate) kind: Kind,
     pub(crate) alias: Option<String>,
     pub(crate) note: Option<String>,
+    /// Retention never removes it.
     pub(crate) pinned: bool,
     pub(crate) base: Base,
     pub(crate) stream_bytes: u64,
@@ -55,6 +56,7 @@ pub(crate) struct Points {
 impl Listed {
     pub(crate) fn of(point: Point, trusted: bool) -> Self {
         let (alias, stored_bytes) = (point.alias().map(str::to_owned), point.stored_bytes());
+        let pinned = point.is_pinned();
         let Point {
             manifest,
             verdict,
@@ -71,7 +73,7 @@ impl Listed {
             exported: manifest.exported,
             kind: manifest.kind,
             alias,
-            pinned: annotation.as_ref().is_some_and(|said| said.pinned),
+            pinned,
             note: annotation.and_then(|said| said.note),
             base: manifest.base,
             stream_bytes: manifest.stream_bytes,

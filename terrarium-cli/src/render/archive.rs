@@ -76,7 +76,10 @@ impl Shown<'_> {
                 units::size(stored)
             );
             let zone_name = units::zone_name(zone, now.timestamp());
-            let mut table = Table::new([
+            let said = points
+                .iter()
+                .any(|point| point.pinned || point.note.is_some());
+            let mut columns = vec![
                 (format!("TIME ({zone_name})"), Align::Left),
                 ("STORED".to_owned(), Align::Right),
                 ("STREAM".to_owned(), Align::Right),
@@ -84,9 +87,14 @@ impl Shown<'_> {
                 ("VERDICT".to_owned(), Align::Left),
                 ("SNAPSHOT".to_owned(), Align::Left),
                 ("ALIAS".to_owned(), Align::Left),
-            ]);
+            ];
+            if said {
+                columns.push(("PINNED".to_owned(), Align::Left));
+                columns.push(("NOTE".to_owned(), Align::Left));
+            }
+            let mut table = Table::new(columns);
             for point in points {
-                table.row(vec![
+                let mut row = vec![
                     units::short_time(point.created, zone),
                     units::size(point.stored_bytes),
                     units::size(point.stream_bytes),
@@ -94,7 +102,13 @@ impl Shown<'_> {
                     point.verdict.as_str().to_owned(),
                     one_line(point.snapshot.as_str()),
                     point.alias.as_deref().map(one_line).unwrap_or_default(),
-                ]);
+                ];
+                if said {
+                    let note = point.note.as_deref().and_then(|note| note.lines().next());
+                    row.push(if point.pinned { "pinned" } else { "" }.to_owned());
+                    row.push(note.map(one_line).unwrap_or_default());
+                }
+                table.row(row);
             }
             text.push_str(&table.text("  "));
         }

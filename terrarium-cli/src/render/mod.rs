@@ -5,6 +5,7 @@ pub(crate) mod everywhere;
 pub(crate) mod export;
 pub(crate) mod plan;
 pub(crate) mod points;
+pub(crate) mod prune;
 pub(crate) mod report;
 pub(crate) mod stream;
 mod table;

@@ -5,6 +5,7 @@
 //! catalog    one listing: which restore points there are, by lineage
 //! change     other recipients, other hosts that may sign
 //! point      one manifest, who signed it, and what was said of it later
+//! annotate   something is said of one later: an alias, a note, that it is pinned
 //! chain      the manifests from a full stream to a point
 //! verify     every object that every point needs, with what depends on one that is damaged
 //! retention  which points stay, and why (a plan only)
@@ -12,6 +13,7 @@
 //! ```
 //! Nobody has to believe what `archive.json` says: a host that writes keeps a [`Pin`] of its own.
 
+mod annotate;
 mod catalog;
 mod change;
 mod error;
@@ -25,6 +27,7 @@ use std::sync::Arc;
 
 use change::Changes;
 
+pub use annotate::{AnnotateError, Remark};
 pub use catalog::{Catalog, Entry, Point};
 pub use change::Ignored;
 pub use error::{ArchiveError, ChainError};

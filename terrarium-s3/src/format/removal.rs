@@ -34,6 +34,11 @@ impl Removal {
     pub const LEASE: Duration = Duration::from_secs(30 * 60);
     /// A notice that is older than this was left by somebody who died, and does not count.
     pub const LIFE: Duration = Duration::from_secs(2 * 60 * 60);
+
+    /// Whether a notice that was created at `written` counts no more at `now`, both by the store's clock.
+    pub fn is_dead(written: Timestamp, now: Timestamp) -> bool {
+        written.checked_add(Self::LIFE).is_ok_and(|dead| now > dead)
+    }
 }
 
 impl Document for Removal {

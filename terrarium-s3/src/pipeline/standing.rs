@@ -37,10 +37,8 @@ pub(super) async fn check<S: Store>(
         // No clock but the store's says how old a notice is: it is as old as it was when our last part was stored.
         let parts = list(layout.parts(manifest.guid, manifest.from_guid())).await?;
         let latest = parts.iter().map(|part| part.modified).max();
-        let counts = |notice: &&Object| {
-            let dead = notice.modified.checked_add(Removal::LIFE).ok();
-            !matches!((latest, dead), (Some(latest), Some(dead)) if latest > dead)
-        };
+        let counts =
+            |notice: &&Object| !latest.is_some_and(|now| Removal::is_dead(notice.modified, now));
         for notice in notices.iter().filter(counts) {
             refuse_named(store, layout, manifest, stored, notice).await?;
         }
