@@ -233,6 +233,42 @@ fn a_dry_run_shows_what_goes_and_a_prune_removes_that() {
 }
 
 #[test]
+fn on_a_terminal_it_asks_and_only_yes_is_yes() {
+    use std::io::Read;
+    use std::os::fd::AsFd;
+
+    let scene = Scene::with(&STREAMS);
+    let prune = |answer: &[u8]| {
+        let ends = nix::pty::openpty(None, None).expect("a terminal");
+        let terminal = || ends.slave.as_fd().try_clone_to_owned().expect("cloned");
+        let mut command = scene.command(&["prune"]);
+        command.stdin(terminal()).stderr(terminal());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("it starts");
+        drop(command);
+        let mut terminal = fs::File::from(ends.master);
+        let mut shown = Vec::new();
+        let mut some = [0; 1024];
+        while !String::from_utf8_lossy(&shown).contains("Type yes to go on:") {
+            let length = terminal.read(&mut some).expect("a question");
+            shown.extend_from_slice(&some[..length]);
+        }
+        terminal.write_all(answer).expect("typed");
+        let code = child.wait().expect("it ends").code();
+        (code, String::from_utf8_lossy(&shown).into_owned())
+    };
+    let before = scene.keys("");
+    let (code, shown) = prune(b"y\n");
+    assert_eq!(code, Some(3));
+    assert!(
+        shown.contains("would remove 2 of 3 restore points"),
+        "{shown}"
+    );
+    assert_eq!(scene.keys(""), before);
+    assert_eq!(prune(b"yes\n").0, Some(0));
+    assert_eq!(scene.listed(), guids(&["origin"]));
+}
+
+#[test]
 fn what_makes_no_sense_is_2() {
     let scene = Scene::with(&[]);
     let zero = [
@@ -304,6 +340,44 @@ fn killed_between_a_manifest_and_its_parts_the_next_one_collects_them() {
     scene.age(1);
     scene.prune(&[]).done();
     assert_eq!(scene.keys("removals").len(), 0);
+}
+
+#[test]
+fn interrupted_it_ends_after_the_object_under_way_and_takes_its_notice_back() {
+    let scene = Scene::with(&STREAMS);
+    scene
+        .server
+        .next(Method::DELETE, 2, Reaction::CutRequest(usize::MAX));
+    // The parts of the first point take a while, and are asked for again.
+    scene
+        .server
+        .next(Method::DELETE, 1, Reaction::Silence(Duration::from_secs(2)));
+    let child = scene.spawn(&["prune", "--yes"]);
+    let begun = Instant::now();
+    while scene.server.seen(Method::DELETE).len() < 3 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(50),
+            "it does not get there"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let process = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a number"));
+    nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGTERM).expect("sent");
+    let pruned = said(child.wait_with_output().expect("it ends"));
+    assert_eq!(pruned.code, 130, "{pruned:?}");
+    assert!(pruned.err.contains("run it again"), "{}", pruned.err);
+    assert!(
+        pruned.text().contains("removed 1 of 3"),
+        "{}",
+        pruned.text()
+    );
+    assert_eq!(scene.listed(), guids(&["content-one", "origin"]));
+    assert_eq!(
+        (scene.keys("streams").len(), scene.keys("removals").len()),
+        (2, 0)
+    );
+    scene.prune(&[]).done();
+    assert_eq!(scene.listed(), guids(&["origin"]));
 }
 
 #[test]

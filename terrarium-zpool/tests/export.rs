@@ -18,7 +18,7 @@ use terrarium_core::{
     Class, Destination, Error, InstanceRef, Instances, PoolFile, RestoreRequest, Silent, Stop,
 };
 use terrarium_s3::format::Lineage;
-use terrarium_s3::pipeline::WriteError;
+use terrarium_s3::pipeline::{PublishError, WriteError};
 use terrarium_s3::{Call, Fault, StoreError};
 use terrarium_zfs::SendSource;
 
@@ -372,6 +372,39 @@ async fn what_another_process_has_just_exported_is_seen_behind_the_lock() {
     let plan = session.planner().plan_export(&web, &rig.to(&stale)).await;
     assert!(plan.expect("a plan").is_settled());
     assert_eq!(rig.store.count(Call::Create), creates);
+}
+
+#[tokio::test]
+async fn a_base_that_is_pruned_meanwhile_is_missed_and_the_next_export_is_full() {
+    let rig = Rig::new().await;
+    let web = rig.instance("web");
+    rig.snapshot("web", "one", 100_000);
+    let first = rig.export(&web).await.expect("exported");
+    let two = rig.snapshot("web", "two", 100_000);
+    {
+        let session = rig.begin(&web).await;
+        let catalog = rig.archive.catalog().await.expect("listed");
+        let to = rig.to(&catalog);
+        let plan = session.planner().plan_export(&web, &to).await;
+        let plan = plan.expect("planned");
+        let manifests = rig.archive.layout().manifests_of(lineage(&first));
+        for key in rig.store.inner().keys() {
+            if key.as_str().starts_with(&manifests) {
+                assert!(rig.store.inner().vanish(&key));
+            }
+        }
+        let error = session.export(&plan, &to).await.unwrap_err();
+        let ExportError::Publish { source, .. } = &error else {
+            panic!("{error}");
+        };
+        assert!(matches!(**source, PublishError::BaseGone { guid } if guid == first.guid));
+        assert_eq!(error.class(), Class::Failed);
+        assert!(error.help().expect("some").contains("in full"), "{error}");
+    }
+    assert_eq!((rig.listed(lineage(&first)), rig.held()), (0, Vec::new()));
+    let next = rig.export(&web).await.expect("exported");
+    assert_eq!(shown(&next), "two full: it is the first of its lineage");
+    rig.comes_back(lineage(&next), &two).await;
 }
 
 #[tokio::test]
