@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::civil::Date;
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
 use terrarium_core::plan::IdentityPolicy;
+use terrarium_core::tree::TreeDigest;
 use terrarium_core::{
     Alias, Destination, InstanceName, InstanceRef, ProjectName, RestoreRequest, Stop,
 };
@@ -97,6 +98,20 @@ Examples:
   terrariumctl backup verify --archive s3://backups/host1
   terrariumctl backup verify --instance web --deep --identity identity.txt";
 
+const DRILL_EXAMPLES: &str = "\
+A point of the archive, by default the newest, is fetched with all that it builds upon, decrypted, received into a pool
+that nobody else sees, and read file by file. What is found is compared with the digest that `backup export --digest`
+sealed, else with the snapshot on this host if it is still there; without either it is readable, not compared. Needs
+neither LXD nor ZFS nor root, but room in the scratch folder for the streams and a quarter, and 256 MiB; nothing is left.
+
+Every drill is noted in drills.jsonl of the state folder; --history shows them. Ends with 0 if the point can be read and
+is what was exported, with 1 if not.
+
+Examples:
+  terrariumctl backup drill --instance web --identity identity.txt
+  terrariumctl backup drill --name web --at 2026-04-19 --identity - --scratch /mnt/room
+  terrariumctl backup drill --history";
+
 const STREAM_INFO_EXAMPLES: &str = "\
 Works anywhere: without ZFS, without LXD, without root. Ends with 0 only if the stream is whole and sound.
 
@@ -182,13 +197,16 @@ pub(crate) enum Backup {
     /// Look whether the archive has what the restore points of instances need
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Box<VerifyArgs>),
+    /// Try out whether an archived restore point can be restored, and is what was exported
+    #[command(after_help = DRILL_EXAMPLES)]
+    Drill(Box<DrillArgs>),
 }
 
 impl Backup {
     /// Whether the command is to change anything.
     pub(crate) fn changes_something(&self) -> bool {
         match self {
-            Backup::List(_) | Backup::Verify(_) => false,
+            Backup::List(_) | Backup::Verify(_) | Backup::Drill(_) => false,
             Backup::Snapshot(args) => !args.dry_run,
             Backup::Restore(args) => !args.consent.dry_run,
             Backup::Undo(args) => !args.consent.dry_run,
@@ -205,6 +223,8 @@ impl Backup {
                 Sources::All => Needs::HostIfThere,
             },
             Backup::Verify(_) => Needs::HostIfThere,
+            Backup::Drill(args) if args.history => Needs::Nothing,
+            Backup::Drill(_) => Needs::HostIfThere,
             _ => Needs::Host,
         }
     }
@@ -212,7 +232,11 @@ impl Backup {
     /// The instance that is to be started in the end.
     pub(crate) fn starts(&self) -> Option<InstanceRef> {
         match self {
-            Backup::List(_) | Backup::Snapshot(_) | Backup::Export(_) | Backup::Verify(_) => None,
+            Backup::List(_)
+            | Backup::Snapshot(_)
+            | Backup::Export(_)
+            | Backup::Verify(_)
+            | Backup::Drill(_) => None,
             Backup::Restore(args) => args.start.then(|| args.restored()),
             Backup::Undo(args) => args.start.then(|| args.instance.clone()),
         }
@@ -405,6 +429,9 @@ pub(crate) struct ExportArgs {
     /// once in the archive
     #[arg(long)]
     pub(crate) image_aware: bool,
+    /// Read all files of the snapshot too, and seal their digest: a drill anywhere can then compare
+    #[arg(long)]
+    pub(crate) digest: bool,
     /// Show what would be done and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -420,6 +447,36 @@ pub(crate) struct VerifyArgs {
     pub(crate) deep: bool,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["instance", "name", "history"])]
+pub(crate) struct DrillArgs {
+    /// The instance that the restore point belongs to
+    #[arg(long, value_name = "[PROJECT/]NAME")]
+    pub(crate) instance: Option<InstanceRef>,
+    /// The name that it was stored under, whatever the project
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// The restore point [default: the newest]
+    #[arg(long, value_name = "POINT")]
+    pub(crate) at: Option<String>,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    /// The folder with room for the point's content [default: the system's for temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+    /// Compare with this digest, as an earlier drill has shown it
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) expect: Option<TreeDigest>,
+    /// Take a point too that no host of the archive has signed
+    #[arg(long)]
+    pub(crate) unverified: bool,
+    /// Show the drills so far
+    #[arg(long)]
+    pub(crate) history: bool,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
 }

@@ -4,14 +4,25 @@
 //! every file of the last snapshot, and compares what it finds with what is expected. It needs neither ZFS in the
 //! kernel nor root, and leaves nothing behind.
 
+#[cfg(feature = "archive")]
+mod archived;
+
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "archive")]
+use terrarium_s3::{StoreError, format::OpenError, pipeline::ReadError};
+#[cfg(feature = "archive")]
+use terrarium_zfs::SnapshotName;
 use terrarium_zfs::{ErrorKind, Guid};
 
+use crate::error::Class;
 use crate::scratch::{Scratch, ScratchError, ScratchOptions, Source};
 use crate::tree::{Differences, TreeDigest, TreeListing, hash_snapshot};
+
+#[cfg(feature = "archive")]
+pub use archived::drill_archived;
 
 /// How many paths a verdict names.
 const NAMED: usize = 100;
@@ -91,6 +102,58 @@ pub enum DrillError {
     /// The engine failed.
     #[error(transparent)]
     Engine(terrarium_zfs::Error),
+    /// The sealed section of a manifest cannot be opened.
+    #[cfg(feature = "archive")]
+    #[error("{snapshot}: {source}")]
+    Sealed {
+        /// The snapshot whose manifest it is.
+        snapshot: SnapshotName,
+        /// Why not.
+        #[source]
+        source: OpenError,
+    },
+    /// A stream cannot be read back from the archive. The error names the part, if one is to blame.
+    #[cfg(feature = "archive")]
+    #[error("{snapshot}: {source}")]
+    Fetch {
+        /// The snapshot whose stream it is.
+        snapshot: SnapshotName,
+        /// Why not.
+        #[source]
+        source: Box<ReadError>,
+    },
+}
+
+impl DrillError {
+    /// Whether it says something of the point: not if the archive, the engine or the room for the scratch pool is
+    /// missing, or if the drill was ended before its time.
+    pub fn is_of_the_point(&self) -> bool {
+        match self {
+            DrillError::Receive(ScratchError::Folder { .. } | ScratchError::Pool(_)) => false,
+            DrillError::Receive(ScratchError::Receive { source, .. }) => {
+                source.kind() != ErrorKind::NoSpace
+            }
+            error => error.class() == Class::Failed,
+        }
+    }
+
+    /// What the error means for the caller: an archive or an engine that is not there shows nothing of the point.
+    pub fn class(&self) -> Class {
+        match self {
+            DrillError::Receive(error) => error.class(),
+            #[cfg(feature = "archive")]
+            DrillError::Sealed { .. } => Class::Refused,
+            #[cfg(feature = "archive")]
+            DrillError::Fetch { source, .. } => match &**source {
+                ReadError::Store {
+                    source: StoreError::Unavailable { .. },
+                    ..
+                } => Class::Unavailable,
+                _ => Class::Failed,
+            },
+            _ => Class::Failed,
+        }
+    }
 }
 
 /// What a drill has shown, and what it took.
@@ -123,32 +186,41 @@ pub fn drill(
     options: &ScratchOptions,
     watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
 ) -> DrillReport {
-    let mut report = DrillReport {
-        verdict: Verdict::Readable,
-        guid: None,
-        digest: None,
-        entries: 0,
-        bytes: 0,
-        received_in: Duration::ZERO,
-        read_in: Duration::ZERO,
-    };
+    let mut report = DrillReport::begun();
     let began = Instant::now();
     let received = Scratch::receive(chain, options, watch);
     report.received_in = began.elapsed();
-    report.verdict = match received {
-        Ok(scratch) => {
-            report.guid = Some(scratch.last().begin.to_guid());
-            let began = Instant::now();
-            let read = read(&scratch, &mut report);
-            report.read_in = began.elapsed();
-            match read {
-                Ok(found) => compare(expected, &found),
-                Err(error) => Verdict::Failed(error),
-            }
-        }
-        Err(error) => Verdict::Failed(error.into()),
-    };
+    match received {
+        Ok(scratch) => report.conclude(&scratch, expected),
+        Err(error) => report.verdict = Verdict::Failed(error.into()),
+    }
     report
+}
+
+impl DrillReport {
+    fn begun() -> Self {
+        Self {
+            verdict: Verdict::Readable,
+            guid: None,
+            digest: None,
+            entries: 0,
+            bytes: 0,
+            received_in: Duration::ZERO,
+            read_in: Duration::ZERO,
+        }
+    }
+
+    /// Reads what was received, and compares it.
+    fn conclude(&mut self, scratch: &Scratch, expected: &Expected) {
+        self.guid = Some(scratch.last().begin.to_guid());
+        let began = Instant::now();
+        let read = read(scratch, self);
+        self.read_in = began.elapsed();
+        self.verdict = match read {
+            Ok(found) => compare(expected, &found),
+            Err(error) => Verdict::Failed(error),
+        };
+    }
 }
 
 fn read(scratch: &Scratch, report: &mut DrillReport) -> Result<TreeListing, DrillError> {

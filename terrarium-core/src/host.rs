@@ -3,6 +3,7 @@
 #[cfg(feature = "archive")]
 pub(crate) mod fetch;
 mod origins;
+mod tree;
 
 use std::path::PathBuf;
 use std::sync::Arc;

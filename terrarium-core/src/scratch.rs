@@ -94,6 +94,68 @@ impl Scratch {
         Ok(scratch)
     }
 
+    /// Receives a full stream into a pool that has room for `bytes` of streams: for chains whose streams are not all
+    /// at hand at once. The others follow by [`push`](Self::push).
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn begin(
+        first: Source<'_>,
+        bytes: u64,
+        options: &ScratchOptions,
+        watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+    ) -> Result<Self, ScratchError> {
+        go_on(watch, 0)?;
+        let streams = first.open_all()?;
+        let mut scratch = Self {
+            engine: create_pool(options, bytes)?,
+            points: Vec::with_capacity(1),
+        };
+        scratch.add_all(streams, watch)?;
+        match scratch.points.is_empty() {
+            true => Err(ScratchError::NoStreams),
+            false => Ok(scratch),
+        }
+    }
+
+    /// Receives one more stream, which starts from a snapshot that is there.
+    ///
+    /// # Errors
+    /// As [`receive`](Self::receive).
+    pub fn push(
+        &mut self,
+        next: Source<'_>,
+        watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+    ) -> Result<(), ScratchError> {
+        let streams = next.open_all()?;
+        self.add_all(streams, watch)
+    }
+
+    fn add_all(
+        &mut self,
+        streams: Vec<Opened<'_>>,
+        watch: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+    ) -> Result<(), ScratchError> {
+        for stream in streams {
+            if let Some(from) = stream.begin.from_guid()
+                && self.point(from).is_none()
+            {
+                let stream = stream.name;
+                return Err(ScratchError::NoSource { stream, from });
+            }
+            let guid = stream.begin.to_guid();
+            if let Some(other) = self.point(guid) {
+                return Err(ScratchError::Twice {
+                    stream: stream.name,
+                    other: other.begin.to_name(),
+                    guid,
+                });
+            }
+            self.add(stream, watch)?;
+        }
+        Ok(())
+    }
+
     /// The engine that holds the pool.
     pub fn engine(&self) -> &Engine {
         &self.engine

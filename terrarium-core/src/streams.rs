@@ -1,12 +1,14 @@
 //! The seam to ZFS for what leaves a host and comes back: send streams, and what keeps their snapshots.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::PathBuf;
 
 use terrarium_zfs::{
     BatchError, BookmarkName, Error, ReceiveOptions, Received, SendFlags, SendSource, SnapshotName,
     ZfsCore,
 };
 
+use crate::tree::{TreeError, TreeListing, hash_directory};
 use crate::zfs::Zfs;
 
 /// The calls that exports and restores from elsewhere are made of, beside those of [`Zfs`]. Every one blocks.
@@ -70,10 +72,16 @@ pub trait Streams: Zfs {
     /// # Errors
     /// As [`ZfsCore::destroy_bookmarks`].
     fn destroy_bookmarks(&self, bookmarks: &[BookmarkName]) -> Result<(), BatchError>;
+
+    /// Reads every file of a snapshot. The kernel's is mounted for that, read-only and where nobody else sees it.
+    ///
+    /// # Errors
+    /// [`TreeError`]: also if anything in it is damaged.
+    fn tree(&self, snapshot: &SnapshotName) -> Result<TreeListing, TreeError>;
 }
 
 macro_rules! streams_of {
-    ($engine:ty) => {
+    ($engine:ty, $tree:expr) => {
         impl Streams for $engine {
             fn send(
                 &self,
@@ -122,10 +130,35 @@ macro_rules! streams_of {
             fn destroy_bookmarks(&self, bookmarks: &[BookmarkName]) -> Result<(), BatchError> {
                 <$engine>::destroy_bookmarks(self, bookmarks)
             }
+
+            fn tree(&self, snapshot: &SnapshotName) -> Result<TreeListing, TreeError> {
+                $tree(self, snapshot)
+            }
         }
     };
 }
 
-streams_of!(ZfsCore);
+streams_of!(ZfsCore, of_the_kernel);
 #[cfg(feature = "embedded")]
-streams_of!(terrarium_zpool::Engine);
+streams_of!(terrarium_zpool::Engine, of_the_engine);
+
+fn of_the_kernel(zfs: &ZfsCore, snapshot: &SnapshotName) -> Result<TreeListing, TreeError> {
+    let root = zfs.mount_snapshot(snapshot)?;
+    // The dot leads into what the descriptor stands for.
+    let path = PathBuf::from(format!("/proc/self/fd/{}/.", root.as_raw_fd()));
+    let listing = hash_directory(&path)?;
+    drop(root);
+    Ok(listing)
+}
+
+#[cfg(feature = "embedded")]
+fn of_the_engine(
+    engine: &terrarium_zpool::Engine,
+    snapshot: &SnapshotName,
+) -> Result<TreeListing, TreeError> {
+    let tree = crate::tree::hash_snapshot(engine, snapshot.as_str())?;
+    match tree.damaged.into_iter().next() {
+        None => Ok(tree.listing),
+        Some(path) => Err(TreeError::Damaged { path }),
+    }
+}

@@ -11,6 +11,26 @@ mod directory;
 pub use digest::{Difference, Differences, EntryHash, TreeDigest, TreeHasher, TreeListing};
 pub use directory::{DirectoryError, hash_directory};
 
+use std::path::PathBuf;
+
+/// The tree of a snapshot cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TreeError {
+    /// ZFS does not give access to it.
+    #[error(transparent)]
+    Zfs(#[from] terrarium_zfs::Error),
+    /// A file of it cannot be read where it is mounted.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// A file or directory of it is damaged: the first one.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// Where it is in the tree.
+        path: PathBuf,
+    },
+}
+
 #[cfg(feature = "embedded")]
 mod engine;
 #[cfg(feature = "embedded")]

@@ -51,6 +51,15 @@ impl ZfsCore {
     ) -> Result<Option<Vec<u8>>, Error> {
         read_file(snapshot.as_str(), path, limit)
     }
+
+    /// Mounts a snapshot of a filesystem read-only, as [`ZfsCore::read_file`] does: the descriptor of its root
+    /// directory, with which the mount goes. Meanwhile the snapshot cannot be destroyed.
+    ///
+    /// # Errors
+    /// Those of [`ZfsCore::read_file`] that concern the dataset.
+    pub fn mount_snapshot(&self, snapshot: &SnapshotName) -> Result<OwnedFd, Error> {
+        mounted("read the files of", snapshot.as_str())
+    }
 }
 
 const OPERATION: &str = "read a file of";
@@ -58,13 +67,7 @@ const OPERATION: &str = "read a file of";
 fn read_file(source: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>, Error> {
     let attempt = || Attempt::new(OPERATION, source);
     let io_error = |error: &io::Error| Error::io(OPERATION, source, error);
-    let root = mount(source).map_err(|errno| match errno {
-        Errno::ENODEV => Error::Unavailable {
-            attempt: attempt(),
-            reason: "the kernel does not know the file system zfs".to_owned(),
-        },
-        errno => Error::from_errno(OPERATION, source, errno as i32),
-    })?;
+    let root = mounted(OPERATION, source)?;
     let how = OpenHow::new()
         // Without O_NONBLOCK, opening a FIFO would wait for its writer.
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
@@ -96,6 +99,16 @@ fn read_file(source: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>, 
         return Err(Error::TooLarge(attempt()));
     }
     Ok(Some(content))
+}
+
+fn mounted(operation: &'static str, source: &str) -> Result<OwnedFd, Error> {
+    mount(source).map_err(|errno| match errno {
+        Errno::ENODEV => Error::Unavailable {
+            attempt: Attempt::new(operation, source),
+            reason: "the kernel does not know the file system zfs".to_owned(),
+        },
+        errno => Error::from_errno(operation, source, errno as i32),
+    })
 }
 
 /// Mounts a dataset or snapshot nowhere: the descriptor of its root directory.

@@ -123,7 +123,8 @@ async fn choose(
     Ok(vec![archive.point(entry).await?])
 }
 
-pub(super) fn not_selected(name: &str, error: SelectError) -> Failure {
+/// No point of a name is meant, or several.
+pub(crate) fn not_selected(name: &str, error: SelectError) -> Failure {
     let help = match &error {
         SelectError::NotFound { nearest, .. } if !nearest.is_empty() => {
             format!("did you mean {}?", nearest.join(" or "))

@@ -36,7 +36,7 @@ pub(super) async fn list(args: &ListArgs, session: &Session<'_>) -> Result<Exit,
 }
 
 /// The archive has no point of a name.
-pub(super) fn no_such_name(name: &str, points: &Points) -> Failure {
+pub(crate) fn no_such_name(name: &str, points: &Points) -> Failure {
     let failure = Failure::new(
         Exit::Refused,
         format!("the archive has no restore points of {name:?}"),

@@ -4,11 +4,11 @@ mod annotate;
 pub(crate) mod args;
 mod change;
 mod failure;
-mod get;
+pub(crate) mod get;
 pub(crate) mod identity;
 mod import;
 mod init;
-mod list;
+pub(crate) mod list;
 pub(crate) mod points;
 mod prune;
 mod put;
@@ -127,6 +127,11 @@ impl<'a> Session<'a> {
         let archive = self.open().await?;
         let pinned = self.compare(&archive)?;
         Ok((archive, pinned))
+    }
+
+    /// What this host keeps.
+    pub(crate) fn state(&self) -> &HostState {
+        &self.state
     }
 
     /// Where the archive is.

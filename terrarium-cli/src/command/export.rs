@@ -39,6 +39,7 @@ pub(crate) async fn export<Z: Streams, I: Instances>(
         key,
         adopt: args.adopt,
         image_aware: args.image_aware,
+        digest: args.digest,
     };
     let (wanted, mut outcomes) = wanted(planner.inventory(), &args.instances);
     for (instance, asked_for) in wanted {
@@ -121,6 +122,7 @@ struct Exporting {
     key: HostKey,
     adopt: bool,
     image_aware: bool,
+    digest: bool,
 }
 
 impl Exporting {
@@ -134,6 +136,7 @@ impl Exporting {
                 image_aware: self.image_aware,
                 ..ChainPolicy::default()
             },
+            digest: self.digest,
             options,
         }
     }

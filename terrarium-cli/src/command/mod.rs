@@ -1,6 +1,7 @@
 //! The commands: what is asked of terrarium-core, and how its answer is shown.
 
 mod change;
+pub(crate) mod drill;
 pub(crate) mod everywhere;
 mod export;
 mod list;
@@ -63,6 +64,7 @@ pub(crate) async fn backup<Z: Streams, I: Instances>(
         Backup::Undo(args) => undo::undo(host, args, context).await,
         Backup::Export(args) => export::export(host, args, context).await,
         Backup::Verify(args) => verify::verify(Here::Host(host), args, context).await,
+        Backup::Drill(args) => drill::drill(Here::Host(host), args, context).await,
     }
 }
 
@@ -89,6 +91,7 @@ pub(crate) async fn anywhere(
     match (command, here) {
         (Backup::List(args), here) => list_everywhere::list(here, args, context).await,
         (Backup::Verify(args), here) => verify::verify(here, args, context).await,
+        (Backup::Drill(args), here) => drill::drill(here, args, context).await,
         (_, Here::Unreachable(failure)) => Err(failure),
         _ => Err(Failure::new(Exit::Unavailable, "this command needs a host")),
     }
@@ -106,6 +109,6 @@ pub(crate) async fn local<Z: terrarium_core::Zfs, I: Instances>(
         Backup::Snapshot(args) => snapshot::snapshot(host, args, context).await,
         Backup::Restore(args) => restore::restore(host, args, context).await,
         Backup::Undo(args) => undo::undo(host, args, context).await,
-        Backup::Export(_) | Backup::Verify(_) => panic!("it takes an archive"),
+        Backup::Export(_) | Backup::Verify(_) | Backup::Drill(_) => panic!("it takes an archive"),
     }
 }

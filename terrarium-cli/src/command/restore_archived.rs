@@ -11,7 +11,7 @@ use terrarium_core::{
     Begun, Destination, Error, FetchPlan, FetchRequest, Host, InstanceRef, Instances, Planner,
     RestoreRequest, Session, Streams, select,
 };
-use terrarium_s3::archive::{AnyStore, Archive};
+use terrarium_s3::archive::{AnyStore, Archive, Point};
 use terrarium_s3::crypto::Identities;
 use terrarium_s3::format::Manifest;
 use terrarium_s3::pipeline::Options;
@@ -100,8 +100,23 @@ async fn choose(args: &RestoreArgs, context: &Context, now: &Zoned) -> Result<Ch
     let chain = archive
         .chain(&points.catalog, point.lineage, point.guid)
         .await?;
-    for link in &chain {
-        if !archive.trusts(link.verdict) && !args.unverified {
+    refuse_unsigned(&archive, &chain, args.unverified)?;
+    let chain = chain.into_iter().map(|link| link.manifest).collect();
+    Ok(Chosen {
+        archive,
+        point,
+        chain,
+    })
+}
+
+/// Each manifest that leads to a point is to be of a host of the archive.
+pub(super) fn refuse_unsigned(
+    archive: &Archive<AnyStore>,
+    chain: &[Point],
+    unverified: bool,
+) -> Result<(), Failure> {
+    for link in chain {
+        if !archive.trusts(link.verdict) && !unverified {
             let why = format!(
                 "the manifest of {} is {}: no host of the archive wrote it as it is",
                 link.manifest.snapshot,
@@ -111,12 +126,7 @@ async fn choose(args: &RestoreArgs, context: &Context, now: &Zoned) -> Result<Ch
                 .with_help("choose another point, or take it all the same with --unverified"));
         }
     }
-    let chain = chain.into_iter().map(|link| link.manifest).collect();
-    Ok(Chosen {
-        archive,
-        point,
-        chain,
-    })
+    Ok(())
 }
 
 /// The archive has no point of an instance.

@@ -162,6 +162,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
             ..to.options.clone()
         };
         let key = to.signing_key()?;
+        let tree = self.digest(plan, to).await?;
         let zfs = &self.planner.host.zfs;
         let stored = send::send(zfs, &plan.snapshot, from, ids, to, &options).await?;
         let report = StoredStream::of(&stored);
@@ -185,7 +186,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
             expires: point.expires,
             send_flags: Some(FLAGS),
             definition: Some(definition),
-            tree: None,
+            tree,
         };
         let archive = to.archive;
         let published = publish(&**archive.store(), archive.layout(), stored, point, key).await;

@@ -9,6 +9,7 @@ use terrarium_zfs::SnapshotName;
 
 use crate::error::{Class, Error};
 use crate::names::InstanceRef;
+use crate::tree::TreeError;
 
 /// An instance was not exported. The archive lists nothing of it that is not whole.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +40,15 @@ pub enum ExportError {
         lineage: Lineage,
         /// The other one's key.
         key: Box<VerifyingKey>,
+    },
+    /// Its files cannot be read for the digest.
+    #[error("cannot export {snapshot}: no digest of its files can be made")]
+    Tree {
+        /// What was to be sent.
+        snapshot: SnapshotName,
+        /// Why not.
+        #[source]
+        source: TreeError,
     },
     /// ZFS did not send all of the stream.
     #[error("cannot export {snapshot}: the stream was not sent to its end")]
@@ -85,7 +95,9 @@ impl ExportError {
             ExportError::Host(error) => error.class(),
             ExportError::Archive(error) => class_of_archive(error),
             ExportError::MayNotSign { .. } | ExportError::ForeignHost { .. } => Class::Refused,
-            ExportError::Send { .. } | ExportError::Unsettled { .. } => Class::Failed,
+            ExportError::Tree { .. } | ExportError::Send { .. } | ExportError::Unsettled { .. } => {
+                Class::Failed
+            }
             ExportError::Write { source, .. } => match &**source {
                 WriteError::Store { source, .. } => class_of_store(source),
                 WriteError::JournalInUse { .. } => Class::Refused,
@@ -111,6 +123,9 @@ impl ExportError {
                  each end the other's chains"
                     .to_owned(),
             ),
+            ExportError::Tree { .. } => {
+                Some("without --digest it is exported, and what is damaged with it".to_owned())
+            }
             ExportError::Send { source, .. } => source.help().map(Into::into),
             ExportError::Write { source, .. } => match &**source {
                 WriteError::Store { source, .. } => not_sent_again(source),

@@ -12,6 +12,7 @@
 //! what the pool holds, and goes on from there.
 
 mod carry_out;
+mod digest;
 mod error;
 mod journals;
 mod origin;
@@ -58,6 +59,8 @@ pub struct ExportTo<'a, S> {
     pub key: Option<&'a HostKey>,
     /// Go on with a lineage that another host has exported last.
     pub adopt: bool,
+    /// Seal the digest of the snapshot's tree: a drill anywhere can then compare. It costs reading every file.
+    pub digest: bool,
     /// When a chain ends.
     pub policy: ChainPolicy,
     /// How streams are cut and stored. The journal is chosen by the export itself.

@@ -90,6 +90,13 @@ impl<'a> Source<'a> {
         Ok(Self::of_file(name, size, file))
     }
 
+    /// The stream, or those of a package.
+    pub(super) fn open_all(self) -> Result<Vec<Opened<'a>>, ScratchError> {
+        let mut streams = Vec::with_capacity(1);
+        self.open(&mut streams)?;
+        Ok(streams)
+    }
+
     /// Reads the first record, and adds the stream, or those of a package.
     pub(super) fn open(self, streams: &mut Vec<Opened<'a>>) -> Result<(), ScratchError> {
         let Self { name, size, input } = self;

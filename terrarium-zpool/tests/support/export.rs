@@ -80,7 +80,6 @@ impl Rig {
                 pause: Duration::from_millis(1),
                 ..Options::default()
             },
-            policy: ChainPolicy::default(),
             identities: Arc::new(identity.into_identities()),
             seconds: AtomicU32::new(0),
             received: AtomicU32::new(0),
@@ -206,6 +205,7 @@ impl Rig {
             key: Some(&self.key),
             adopt: false,
             policy: self.policy,
+            digest: false,
             options: &self.options,
         }
     }
