@@ -229,10 +229,13 @@ fn a_point_that_is_whole_and_holds_something_else_differs() {
     assert!(said.out.contains("): readable, not compared\n"), "{said:?}");
 }
 
+/// What it is called, and what does it to a part.
+type Damage = (&'static str, fn(&Path));
+
 #[test]
 fn damage_of_any_stream_of_the_chain_is_named_and_nothing_is_left() {
     let drills = Drills::new(&["--digest"]);
-    let damages: [(&str, fn(&Path)); 3] = [
+    let damages: [Damage; 3] = [
         ("is missing", |part| fs::remove_file(part).expect("removed")),
         ("flipped", |part| {
             let mut bytes = fs::read(part).expect("read");

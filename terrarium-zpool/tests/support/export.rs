@@ -80,6 +80,7 @@ impl Rig {
                 pause: Duration::from_millis(1),
                 ..Options::default()
             },
+            policy: ChainPolicy::default(),
             identities: Arc::new(identity.into_identities()),
             seconds: AtomicU32::new(0),
             received: AtomicU32::new(0),

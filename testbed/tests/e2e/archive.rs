@@ -69,6 +69,19 @@ impl Archive {
         self.command(&["backup", "export", "--instance", instance.name()])
     }
 
+    fn drill(&self, instance: &Instance, more: &[&str]) -> Finished {
+        let identity = self.path("identity.txt");
+        let command = [
+            "backup",
+            "drill",
+            "--identity",
+            &identity,
+            "--instance",
+            instance.name(),
+        ];
+        self.command(&[&command[..], more].concat())
+    }
+
     fn restore(&self, instance: &str, more: &[&str]) -> Finished {
         let identity = self.path("identity.txt");
         let command = [
@@ -393,4 +406,35 @@ fn by_hand(archive: &Archive, instance: &Instance) {
     let mount = Mount::of(&restored);
     let note = std::fs::read_to_string(mount.path().join("rootfs/root/f"));
     assert_eq!(note.expect("read"), "2\n");
+}
+
+#[test]
+fn a_drill_compares_with_the_snapshot_here_and_with_what_was_sealed() {
+    let archive = Archive::in_a_folder();
+    let (web, _, two) = exported("drill", &archive);
+    // Later than the point, and no part of it.
+    web.sh("rm /root/noise").finish().succeeds();
+    let said = archive.drill(&web, &[]).succeeds();
+    assert!(
+        said.stdout
+            .contains("): equal to the snapshot on this host"),
+        "{said}"
+    );
+
+    let three = snapshot(&web, &[]);
+    let export = ["backup", "export", "--digest", "--instance", web.name()];
+    archive.command(&export).succeeds();
+    for point in [two, three] {
+        // Nobody has it mounted any more.
+        zfs(["destroy", &format!("{}@{point}", web.dataset())]);
+    }
+    let said = archive.drill(&web, &[]).succeeds();
+    assert!(
+        said.stdout.contains("): equal to what was exported"),
+        "{said}"
+    );
+    assert_eq!(web.state(), "RUNNING");
+
+    let history = terrariumctl(["backup", "drill", "--history"]).succeeds();
+    assert!(history.stdout.matches(web.name()).count() >= 2, "{history}");
 }
