@@ -598,6 +598,37 @@ fn whatever_happens_to_a_part_is_found_by_reading_it() {
 }
 
 #[test]
+fn what_a_prune_removes_meanwhile_is_not_called_damaged() {
+    run(async {
+        let scene = Scene::new().await;
+        let last = &scene.web[2];
+        let store = scene.archive.store();
+        let later = Fault::delayed(Call::List, Duration::from_millis(500));
+        store.inject(later.matching("v1/streams"));
+        let pruning = async {
+            while !is_at_parts(store) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            assert!(scene.objects().vanish(&manifest_key(last)));
+            for part in part_keys(last) {
+                assert!(scene.objects().vanish(&part));
+            }
+        };
+        let (verified, ()) = tokio::join!(scene.shallow(), pruning);
+        assert!(verified.is_whole(), "{:?}", verified.damages);
+        assert_eq!(verified.points.len(), scene.all().len() - 1);
+    });
+}
+
+/// Whether a listing of all parts has begun.
+fn is_at_parts(store: &Memory) -> bool {
+    let calls = store.calls();
+    calls
+        .iter()
+        .any(|(call, prefix)| *call == Call::List && prefix.ends_with("v1/streams/"))
+}
+
+#[test]
 fn what_is_sealed_is_compared_and_must_open() {
     run(async {
         let scene = Scene::new().await;

@@ -248,6 +248,16 @@ impl<S: Store> Archive<S> {
                 }
             }
         }
+        if graph
+            .points
+            .values()
+            .any(|looked| !looked.problems.is_empty())
+        {
+            // What a prune has removed meanwhile is not damaged.
+            let catalog = self.catalog().await?;
+            let still: HashSet<_> = catalog.entries().map(|entry| entry.place).collect();
+            graph.points.retain(|place, _| still.contains(place));
+        }
         Ok(graph.report(&wanted))
     }
 
