@@ -72,18 +72,7 @@ impl Drills {
 
 /// The point's manifest with another digest sealed in it, signed by the host.
 fn seal(archived: &Archived, alias: &str, digest: &str) {
-    let listed = json(&archived.done(&["archive", "list", "--json"]));
-    let points = listed["points"].as_array().expect("points");
-    let point = points.iter().find(|point| point["alias"] == alias);
-    let guid = point.expect("it")["guid"].to_string();
-    let ending = format!("-{}.json", guid.trim_matches('"'));
-    let manifests = archived.path("archive/v1/manifests");
-    let lineage = fs::read_dir(manifests).expect("a folder").flatten().next();
-    let files = fs::read_dir(lineage.expect("a lineage").path()).expect("a folder");
-    let mut files = files.flatten().map(|file| file.path());
-    let file = files.find(|file| file.to_string_lossy().ends_with(&ending));
-    let file = file.expect("a manifest");
-
+    let file = archived.manifest_of(alias);
     let place = format!("file://{}", archived.path("archive").display());
     let location: Location = place.parse().expect("a place");
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -163,15 +163,7 @@ fn a_manifest_that_cannot_be_read_is_told_beside_those_that_can() {
         archived.snapshot(alias, alias);
         archived.export(&[]);
     }
-    let manifests = archived.path("archive/v1/manifests");
-    let lineage = std::fs::read_dir(manifests)
-        .expect("a folder")
-        .flatten()
-        .next();
-    let files = std::fs::read_dir(lineage.expect("a lineage").path()).expect("a folder");
-    let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
-    files.sort();
-    std::fs::write(&files[0], "{").expect("written");
+    std::fs::write(archived.manifest_of("one"), "{").expect("written");
     for line in [
         &["--source", "archive"][..],
         &["--source", "archive", "--instance", "web"],
@@ -261,4 +253,44 @@ fn a_verification_says_of_each_instance_what_is_lost_and_what_is_not_archived_ye
     assert_eq!(said.code, 3, "{said:?}");
     let said = archived.here(&[&verify[..], &["--deep"]].concat());
     assert_eq!(said.code, 2, "{said:?}");
+}
+
+#[test]
+fn an_archived_point_follows_its_lineage_when_the_instance_has_another_name_now() {
+    let archived = Archived::new();
+    archived.snapshot("one", "old");
+    archived.export(&[]);
+    let engine = archived.scene.engine();
+    let (web, renamed) = (
+        support::named("demo/containers/web"),
+        support::named("demo/containers/www"),
+    );
+    engine.rename(&web, &renamed).expect("renamed");
+    engine
+        .create(&web, &terrarium_zfs::Properties::new())
+        .expect("created");
+    drop(engine);
+    let list = ["backup", "list", "--source", "all"];
+    let answer = archived.done_here(&[&list[..], &["--json"]].concat());
+    let point = |alias: &str, places: &str| vec![(alias.to_owned(), places.to_owned())];
+    let both = r#"["local","archive"]"#;
+    assert_eq!(places(&answer, "www"), point("old", both));
+    assert_eq!(places(&answer, "web"), [], "it only has the name");
+    let text = archived.done_here(&[&list[..], &["--instance", "www"]].concat());
+    assert!(text.contains("stored as one of web\n"), "{text}");
+
+    // The new one begins a lineage of its own; the archive now has two of the name.
+    archived.snapshot("two", "new");
+    archived.export(&[]);
+    let answer = archived.done_here(&[&list[..], &["--json"]].concat());
+    assert_eq!(places(&answer, "www"), point("old", both));
+    assert_eq!(places(&answer, "web"), point("new", both));
+    let text = archived.done(&["backup", "list", "--source", "archive"]);
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    let heading = lines
+        .iter()
+        .position(|line| line.starts_with("of another history, lineage "));
+    let (new, old) = lines.split_at(heading.expect("a heading"));
+    assert!(new.iter().any(|line| line.ends_with("  new")), "{text}");
+    assert!(old.iter().any(|line| line.ends_with("  old")), "{text}");
 }

@@ -135,7 +135,7 @@ impl Candidate for Listed {
 
     fn order(&self) -> u64 {
         // Of the same second: what was stored later was taken later, if one builds upon the other.
-        self.exported.as_second().unsigned_abs()
+        self.exported.as_microsecond().unsigned_abs()
     }
 
     fn is_live(&self) -> bool {

@@ -81,13 +81,27 @@ impl Archived {
         found
     }
 
-    /// The files of the parts of the point that has this alias.
-    pub(crate) fn parts_of(&self, alias: &str) -> Vec<PathBuf> {
+    /// The guid of the archived point that has this alias.
+    fn guid_of(&self, alias: &str) -> String {
         let listed = json(&self.done(&["archive", "list", "--json"]));
         let points = listed["points"].as_array().expect("points");
         let point = points.iter().find(|point| point["alias"] == alias);
         let guid = point.expect("it")["guid"].to_string();
-        let guid = guid.trim_matches('"').to_owned();
+        guid.trim_matches('"').to_owned()
+    }
+
+    /// The file of the manifest of the point that has this alias.
+    pub(crate) fn manifest_of(&self, alias: &str) -> PathBuf {
+        let ending = format!("-{}.json", self.guid_of(alias));
+        let mut found = Vec::new();
+        files(&self.path("archive/v1/manifests"), &mut found);
+        found.retain(|file| file.to_string_lossy().ends_with(&ending));
+        found.swap_remove(0)
+    }
+
+    /// The files of the parts of the point that has this alias.
+    pub(crate) fn parts_of(&self, alias: &str) -> Vec<PathBuf> {
+        let guid = self.guid_of(alias);
         let streams = self.path("archive/v1/streams").join(&guid);
         let parts = self.parts().into_iter();
         let parts: Vec<_> = parts.filter(|path| path.starts_with(&streams)).collect();
