@@ -191,6 +191,17 @@ fn what_instances_have_in_common_with_their_image_is_stored_once() {
         "{points:?}"
     );
 
+    let line = [
+        "backup",
+        "list",
+        "--source",
+        "all",
+        "--archive",
+        &exports.archive,
+    ];
+    let all = exports.said(&mut exports.scene.command(&line));
+    assert!(all.code == 0 && !all.out.contains("image:"), "{all:?}");
+
     exports.snapshot("web", "first");
     let no_clone = exports.export(&["--image-aware", "--instance", "web"]);
     assert!(

@@ -96,6 +96,11 @@ impl Listed {
         self.name == instance.name.as_str() && self.in_project() == instance.project.as_str()
     }
 
+    /// Whether it is there because clones start from it: an image, and no restore point of an instance.
+    pub(crate) fn is_origin(&self) -> bool {
+        self.lineage == Lineage::of_origin(self.guid)
+    }
+
     /// A point that was just published.
     pub(crate) fn of_ours(manifest: Manifest, key: VerifyingKey) -> Self {
         let entry = Entry {

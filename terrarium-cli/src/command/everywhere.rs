@@ -74,7 +74,7 @@ impl OfInstance<'_> {
 /// Puts together what belongs together: an archived point belongs to the instance here that goes on with its
 /// lineage, else to the one here that has its name, else to one that is not here. A point of one guid is one point.
 ///
-/// Instances that are not covered are left out, unless the archive has something of them.
+/// Instances that are not covered are left out, unless the archive has something of them; so are images.
 pub(crate) fn everywhere<'a>(
     inventory: Option<&'a Inventory>,
     points: &'a Points,
@@ -107,7 +107,7 @@ pub(crate) fn everywhere<'a>(
         .enumerate()
         .map(|(n, of)| ((of.project.clone(), of.name.clone()), n))
         .collect();
-    for point in &points.listed {
+    for point in points.listed.iter().filter(|point| !point.is_origin()) {
         let name = (point.in_project().to_owned(), point.name.clone());
         let of = match (by_lineage.get(&point.lineage), by_name.get(&name)) {
             (Some(&n), _) | (None, Some(&n)) => n,
