@@ -74,7 +74,7 @@ fn a_point_that_is_here_and_archived_is_listed_once_and_says_so() {
     assert!(lines[3].contains("  here, archive  "), "{text}");
     assert!(lines[3].contains("  signed  "), "{text}");
     assert!(
-        lines[4].contains("  archive  ") && lines[4].ends_with("one"),
+        lines[4].contains("  archive  ") && lines[4].ends_with("one, pinned"),
         "{text}"
     );
 }
@@ -89,7 +89,7 @@ fn what_the_archive_has_is_listed_on_a_machine_that_has_nothing() {
         let shown = masked(&text);
         assert!(shown.starts_with("web (archived)\n"), "{text}");
         assert!(
-            text.contains("  signed  ") && text.contains("  before\n"),
+            text.contains("  signed  ") && text.contains("  before, pinned\n"),
             "{text}"
         );
     }
@@ -126,7 +126,7 @@ fn what_cannot_be_reached_keeps_nothing_else_back() {
     // Without LXD.
     let said = archived.run(&all);
     assert_eq!(said.code, 4, "{said:?}");
-    assert!(said.out.contains("  before\n"), "{said:?}");
+    assert!(said.out.contains("  before, pinned\n"), "{said:?}");
     assert!(said.err.starts_with("warning: "), "{said:?}");
     assert!(said.err.contains("/nonexistent/lxd.socket"), "{said:?}");
 
@@ -176,7 +176,7 @@ fn a_manifest_that_cannot_be_read_is_told_beside_those_that_can() {
             "{said:?}"
         );
         assert!(
-            said.out.contains("  two\n") && !said.out.contains("  one\n"),
+            said.out.contains("  two, pinned\n") && !said.out.contains("  one, pinned\n"),
             "{said:?}"
         );
     }
