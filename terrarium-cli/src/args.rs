@@ -13,7 +13,7 @@ use terrarium_core::{
     Alias, Destination, InstanceName, InstanceRef, ProjectName, RestoreRequest, Stop,
 };
 
-use crate::archive::args::{Archive, IdentityArgs, PlaceArgs};
+use crate::archive::args::{Archive, IdentityArgs, PlaceArgs, WorkArgs};
 
 const ABOUT: &str = "A time machine for LXD containers on ZFS";
 
@@ -412,6 +412,8 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     pub(crate) unverified: bool,
     #[command(flatten)]
+    pub(crate) work: WorkArgs,
+    #[command(flatten)]
     pub(crate) consent: ConsentArgs,
 }
 
@@ -432,6 +434,8 @@ pub(crate) struct ExportArgs {
     /// Read all files of the snapshot too, and seal their digest: a drill anywhere can then compare
     #[arg(long)]
     pub(crate) digest: bool,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
     /// Show what would be done and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

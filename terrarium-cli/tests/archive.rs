@@ -243,6 +243,8 @@ fn what_makes_no_sense_is_2_and_what_is_not_there_3() {
         (&["verify", "--deep"], 2),
         (&["get", "--name", "web"], 2),
         (&["put", "--name", "a\tb"], 2),
+        (&["put", "--name", "web", "--workers", "0"], 2),
+        (&["put", "--name", "web", "--workers", "257"], 2),
         (&["list"], 3),
         (&["list", "--archive", "file:///nonexistent"], 3),
         (&["put", "--name", "web"], 3),

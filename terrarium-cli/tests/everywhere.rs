@@ -291,6 +291,12 @@ fn an_archived_point_follows_its_lineage_when_the_instance_has_another_name_now(
         .iter()
         .position(|line| line.starts_with("of another history, lineage "));
     let (new, old) = lines.split_at(heading.expect("a heading"));
-    assert!(new.iter().any(|line| line.ends_with("  new, pinned")), "{text}");
-    assert!(old.iter().any(|line| line.ends_with("  old, pinned")), "{text}");
+    assert!(
+        new.iter().any(|line| line.ends_with("  new, pinned")),
+        "{text}"
+    );
+    assert!(
+        old.iter().any(|line| line.ends_with("  old, pinned")),
+        "{text}"
+    );
 }

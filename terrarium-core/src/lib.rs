@@ -34,6 +34,7 @@ mod lxd;
 mod mounts;
 mod names;
 mod pieces;
+mod pipe;
 pub mod plan;
 mod point;
 #[cfg(feature = "embedded")]
@@ -65,6 +66,7 @@ pub use lock::{Held, Lock, LockDir};
 pub use names::{
     Alias, DEFAULT_PROJECT, InstanceName, InstanceRef, NameError, OperationId, ProjectName,
 };
+pub use pipe::widen_pipe;
 pub use plan::Plan;
 pub use point::{Kind, LXD_SNAPSHOT_PREFIX, Place, RestorePoint};
 #[cfg(feature = "embedded")]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use terrarium_s3::archive::{
-    AnyStore, Archive, ArchiveError, ChainError, Depth, Location, Problem, S3Options, State,
-    Verification,
+    AnyStore, Archive, ArchiveError, Catalog, ChainError, Depth, Location, Problem, S3Options,
+    State, Verification,
 };
 use terrarium_s3::crypto::{HostKey, Identities, NewIdentity, Recipients};
 use terrarium_s3::format::{
@@ -516,6 +516,27 @@ fn an_archive_that_is_whole_is_found_so() {
         let listings = store.count(Call::List);
         scene.shallow().await;
         assert_eq!(store.count(Call::List) - listings, 3);
+    });
+}
+
+#[test]
+fn whether_points_are_there_is_known_after_one_listing() {
+    run(async {
+        let scene = Scene::new().await;
+        let store = scene.archive.store();
+        let requests = || {
+            let calls = [Call::List, Call::Read, Call::Size];
+            calls.map(|call| store.count(call))
+        };
+        let before = requests();
+        let catalog = scene.archive.catalog_as_exported().await.unwrap();
+        let after = requests();
+        assert_eq!(after, [before[0] + 1, before[1], before[2]]);
+        let all = scene.archive.catalog().await.unwrap();
+        let places =
+            |catalog: &Catalog| -> Vec<_> { catalog.entries().map(|entry| entry.place).collect() };
+        assert_eq!(places(&catalog), places(&all));
+        assert_eq!(places(&catalog).len(), 5);
     });
 }
 

@@ -1,5 +1,6 @@
 //! Flags of `archive`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
@@ -10,6 +11,7 @@ use terrarium_s3::archive::retention::Policy;
 use terrarium_s3::archive::{Location, Rules, S3Options};
 use terrarium_s3::crypto::VerifyingKey;
 use terrarium_s3::format::Lineage;
+use terrarium_s3::pipeline::Options;
 
 use crate::args::ConsentArgs;
 use crate::exit::{Exit, Failure};
@@ -269,6 +271,8 @@ pub(crate) struct PutArgs {
     /// The lineage that it belongs to, if several have the name
     #[arg(long, value_name = "UUID", conflicts_with = "new_lineage")]
     pub(crate) lineage: Option<Lineage>,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
 }
 
 #[derive(Debug, Args)]
@@ -279,6 +283,8 @@ pub(crate) struct ImportArgs {
     /// Take over this instance only; may be given several times
     #[arg(long = "name", value_name = "NAME")]
     pub(crate) names: Vec<String>,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
     /// Show what is there and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -306,6 +312,38 @@ pub(crate) struct GetArgs {
     pub(crate) unverified: bool,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
+    #[command(flatten)]
+    pub(crate) work: WorkArgs,
+}
+
+/// How much is done at once.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct WorkArgs {
+    /// How many parts are compressed or decompressed at once [default: as many as there are cores]
+    ///
+    /// Memory does not grow with them: parts wait for theirs.
+    #[arg(long, value_name = "N", value_parser = workers)]
+    workers: Option<NonZeroUsize>,
+}
+
+impl WorkArgs {
+    /// How streams are cut, worked on and transferred.
+    pub(crate) fn options(self) -> Options {
+        Options {
+            workers: self.workers,
+            ..Options::default()
+        }
+    }
+}
+
+/// Each is a thread.
+const MAX_WORKERS: usize = 256;
+
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse().ok().and_then(NonZeroUsize::new);
+    number
+        .filter(|number| number.get() <= MAX_WORKERS)
+        .ok_or_else(|| format!("it is a number from 1 to {MAX_WORKERS}"))
 }
 
 #[derive(Debug, Args)]

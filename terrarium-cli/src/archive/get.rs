@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Serialize;
-use terrarium_core::{SelectError, select};
+use terrarium_core::{SelectError, select, widen_pipe};
 use terrarium_s3::archive::{AnyStore, Archive, Point};
 use terrarium_s3::crypto::Identities;
 use terrarium_s3::pipeline::{Options, read_stream};
@@ -66,6 +67,7 @@ pub(super) async fn get(args: &GetArgs, session: &Session<'_>) -> Result<Exit, F
     let reading = Reading {
         archive,
         identities,
+        options: args.work.options(),
     };
     let work = async {
         match &args.out {
@@ -175,6 +177,7 @@ fn refuse_unsigned(
 struct Reading {
     archive: Archive<AnyStore>,
     identities: Arc<Identities>,
+    options: Options,
 }
 
 impl Reading {
@@ -183,8 +186,17 @@ impl Reading {
         chain: &[Point],
         session: &Session<'_>,
     ) -> Result<Exit, Failure> {
+        widen_pipe(io::stdout());
         for point in chain {
-            self.read(point, io::stdout()).await?;
+            // Not the standard library's own, which looks for ends of lines.
+            let output = io::stdout().as_fd().try_clone_to_owned();
+            let output = output.map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("cannot write to standard output: {error}"),
+                )
+            })?;
+            self.read(point, File::from(output)).await?;
             session.console.tell(&told(point, "read"));
         }
         Ok(Exit::Done)
@@ -260,7 +272,6 @@ impl Reading {
     ) -> Result<(), Failure> {
         let manifest = &point.manifest;
         let sealed = manifest.open(&self.identities)?;
-        let options = Options::default();
         let read = read_stream(
             Arc::clone(self.archive.store()),
             self.archive.layout(),
@@ -268,7 +279,7 @@ impl Reading {
             Arc::clone(&self.identities),
             Some(sealed.stream_blake3),
             output,
-            &options,
+            &self.options,
         );
         read.await?;
         Ok(())

@@ -12,7 +12,7 @@ use terrarium_zfs::Guid;
 use tokio::runtime::Handle;
 
 use crate::archive::Session;
-use crate::archive::args::{ImportArgs, PutArgs};
+use crate::archive::args::{ImportArgs, PutArgs, WorkArgs};
 use crate::archive::points::{Listed, Points};
 use crate::archive::put::{Arrived, Into, Taken};
 use crate::exit::{Exit, Failure};
@@ -88,6 +88,7 @@ pub(super) async fn import(args: &ImportArgs, session: &Session<'_>) -> Result<E
             key,
             points,
             sound: HashSet::new(),
+            work: args.work,
         };
         for point in chosen {
             let outcome = match run.one(point).await {
@@ -154,6 +155,7 @@ struct Run<'a> {
     points: Points,
     /// What was stored in this run.
     sound: HashSet<Guid>,
+    work: WorkArgs,
 }
 
 impl Run<'_> {
@@ -176,6 +178,7 @@ impl Run<'_> {
             alias: None,
             new_lineage: false,
             lineage: None,
+            work: self.work,
         };
         let into = Into {
             archive: &self.archive,

@@ -7,6 +7,7 @@ use std::io::{self, Cursor, IsTerminal, Read};
 use std::sync::Arc;
 
 use serde::Serialize;
+use terrarium_core::widen_pipe;
 use terrarium_s3::archive::{AnyStore, Archive, ChainError};
 use terrarium_s3::crypto::HostKey;
 use terrarium_s3::format::{Base, Kind, Lineage};
@@ -19,6 +20,7 @@ use crate::archive::args::PutArgs;
 use crate::archive::points::{Listed, Points};
 use crate::archive::put::decide::{Decision, Incoming, decide};
 use crate::exit::{Exit, Failure};
+use crate::progress::Transfer;
 use crate::render::{self, JSON_VERSION, one_line};
 
 /// What became of the stream.
@@ -56,6 +58,7 @@ pub(super) async fn put(args: &PutArgs, session: &Session<'_>) -> Result<Exit, F
         let why = "a stream is to come from standard input, which is a terminal";
         return Err(Failure::new(Exit::Usage, why));
     }
+    widen_pipe(io::stdin());
     let arriving = async {
         let first = tokio::task::spawn_blocking(|| Arrived::read(&mut io::stdin()));
         let lost = |error| Failure::new(Exit::Failed, format!("{error}"));
@@ -133,9 +136,11 @@ impl Into<'_> {
             from: incoming.from,
         };
         let id = archive.document().id;
+        let transfer = Transfer::begin(session.console, "stored", None);
         let options = Options {
             journal: Some(session.state.journal(id, ids)?),
-            ..Options::default()
+            progress: Some(transfer.progress()),
+            ..self.args.work.options()
         };
         let stored = write_stream(
             Arc::clone(archive.store()),
@@ -148,7 +153,7 @@ impl Into<'_> {
         let stored = tokio::select! {
             biased;
             () = session.interrupt.wait() => return Err(cut_off()),
-            stored = stored => stored?,
+            stored = transfer.watch(stored) => stored?,
         };
         let reused = stored.reused;
         let point = Point {

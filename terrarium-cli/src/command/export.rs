@@ -10,6 +10,7 @@ use terrarium_s3::crypto::HostKey;
 use terrarium_s3::pipeline::Options;
 
 use crate::archive::Session as Access;
+use crate::archive::args::WorkArgs;
 use crate::args::ExportArgs;
 use crate::command::Context;
 use crate::command::change::tell_recoveries;
@@ -30,7 +31,7 @@ pub(crate) async fn export<Z: Streams, I: Instances>(
     let (archive, key) = context.interrupt.or(access.open_to_write()).await?;
     let looking = async {
         let planner = host.look(now).await?;
-        Ok::<_, Failure>((planner, archive.catalog().await?))
+        Ok::<_, Failure>((planner, archive.catalog_as_exported().await?))
     };
     let (planner, catalog) = context.interrupt.or(looking).await?;
     let exporting = Exporting {
@@ -40,6 +41,7 @@ pub(crate) async fn export<Z: Streams, I: Instances>(
         adopt: args.adopt,
         image_aware: args.image_aware,
         digest: args.digest,
+        work: args.work,
     };
     let (wanted, mut outcomes) = wanted(planner.inventory(), &args.instances);
     for (instance, asked_for) in wanted {
@@ -123,6 +125,7 @@ struct Exporting {
     adopt: bool,
     image_aware: bool,
     digest: bool,
+    work: WorkArgs,
 }
 
 impl Exporting {
@@ -158,7 +161,7 @@ impl Exporting {
             Begun::Stuck(report) => return Err(report::stuck(&report)),
         };
         tell_recoveries(session.planner().recovered(), context);
-        let mut options = Options::default();
+        let mut options = self.work.options();
         let to = self.to(&options);
         let planning = session.planner().plan_export(instance, &to);
         let plan = context.interrupt.or(planning).await?;

@@ -238,7 +238,7 @@ async fn fetch_and_plan<Z: Streams, I: Instances>(
             identities: Arc::new(identities),
             options: Options {
                 progress: Some(transfer.progress()),
-                ..Options::default()
+                ..args.work.options()
             },
         };
         let fetching = session.fetch(fetch, &from);

@@ -9,6 +9,7 @@ use terrarium_zfs::{Error as ZfsError, SendSource, SnapshotName};
 
 use super::{ExportError, ExportTo, FLAGS};
 use crate::error::Error;
+use crate::pipe::widen_pipe;
 use crate::streams::Streams;
 
 /// Sends a snapshot, and stores what comes. It is whole only if both ends say so.
@@ -27,6 +28,7 @@ pub(super) async fn send<Z: Streams, S: Store>(
             errno: error.raw_os_error().unwrap_or_default(),
         },
     })?;
+    widen_pipe(&reader);
     let sending = {
         let (zfs, snapshot) = (Arc::clone(zfs), snapshot.clone());
         // The writing end goes with the call: whoever reads sees the end of the stream.

@@ -110,7 +110,7 @@ impl<S: Store> Archive<S> {
     /// # Errors
     /// The store's.
     pub async fn catalog(&self) -> Result<Catalog, ArchiveError> {
-        let manifests = self.store.list(&self.layout.manifests()).await?;
+        let mut catalog = self.catalog_as_exported().await?;
         let mut annotations: HashMap<_, Vec<u32>> = HashMap::new();
         for object in self.store.list(&self.layout.annotations()).await? {
             if let Some(Place::Annotation(place)) = self.layout.place(&object.key) {
@@ -118,17 +118,29 @@ impl<S: Store> Archive<S> {
                 of.push(place.number);
             }
         }
+        for entry in catalog.lineages.values_mut().flatten() {
+            let numbers = annotations.get(&(entry.place.lineage, entry.place.guid));
+            let mut numbers = numbers.cloned().unwrap_or_default();
+            numbers.sort_unstable_by(|a, b| b.cmp(a));
+            entry.annotations = numbers;
+        }
+        Ok(catalog)
+    }
+
+    /// Lists the points without their annotations, by one listing: they are as their hosts exported them. For whoever
+    /// asks only whether a point is there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn catalog_as_exported(&self) -> Result<Catalog, ArchiveError> {
         let mut lineages: BTreeMap<Lineage, Vec<Entry>> = BTreeMap::new();
-        for object in manifests {
+        for object in self.store.list(&self.layout.manifests()).await? {
             let Some(Place::Manifest(place)) = self.layout.place(&object.key) else {
                 continue;
             };
-            let numbers = annotations.get(&(place.lineage, place.guid));
-            let mut numbers = numbers.cloned().unwrap_or_default();
-            numbers.sort_unstable_by(|a, b| b.cmp(a));
             lineages.entry(place.lineage).or_default().push(Entry {
                 place,
-                annotations: numbers,
+                annotations: Vec::new(),
             });
         }
         for entries in lineages.values_mut() {

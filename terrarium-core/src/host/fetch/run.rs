@@ -13,6 +13,7 @@ use super::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, Fetching};
 use crate::error::Error;
 use crate::host::Session;
 use crate::instances::Instances;
+use crate::pipe::widen_pipe;
 use crate::property;
 use crate::streams::Streams;
 
@@ -194,6 +195,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
             path: "a pipe".into(),
             source,
         })?;
+        widen_pipe(&writer);
         let into = snapshot.clone();
         let receiving = planner.on_zfs(move |zfs| zfs.receive(&into, &options, reader.as_fd()));
         let reading = read_stream(
