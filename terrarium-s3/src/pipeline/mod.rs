@@ -11,6 +11,7 @@ mod codec;
 mod error;
 mod journal;
 mod memory;
+mod pool;
 mod publish;
 mod read;
 mod standing;

@@ -15,6 +15,7 @@ use crate::pipeline::Options;
 use crate::pipeline::codec::{self, OVERHEAD};
 use crate::pipeline::error::ReadError;
 use crate::pipeline::memory::{Budget, Memory};
+use crate::pipeline::pool::Pool;
 use crate::store::{Key, Store, StoreError};
 
 /// What was read back, whole and sound.
@@ -51,10 +52,15 @@ pub async fn read_stream<S: Store>(
         identities,
         options: options.clone(),
         coding: Arc::new(Semaphore::new(options.workers())),
+        // One is written while another is filled; the quarter has room for it.
+        plain: Pool::new(1),
     });
     let (sender, pieces) = mpsc::channel(1);
     let watching = options.clone();
-    let mut writing = tokio::task::spawn_blocking(move || write(pieces, output, &watching));
+    let used = reading.clone();
+    let mut writing = tokio::task::spawn_blocking(move || {
+        write(pieces, output, &watching, |plain| used.plain.give(plain))
+    });
 
     let mut ahead = Ahead(VecDeque::new());
     let mut parts = manifest.parts.iter().peekable();
@@ -126,6 +132,7 @@ fn write(
     mut pieces: mpsc::Receiver<Piece>,
     mut output: impl Write,
     options: &Options,
+    done: impl Fn(Vec<u8>),
 ) -> Result<(Content, Guids), ReadError> {
     let mut inspector = Inspector::new();
     let mut hasher = blake3::Hasher::new();
@@ -136,12 +143,13 @@ fn write(
             key: key.clone(),
             source,
         };
-        for piece in piece.plain.chunks(PIECE) {
-            inspector.push(piece).map_err(damaged)?;
-            hasher.update(piece);
-            output.write_all(piece).map_err(ReadError::Output)?;
-            options.progressed(piece.len() as u64, 0);
+        for some in piece.plain.chunks(PIECE) {
+            inspector.push(some).map_err(damaged)?;
+            hasher.update(some);
+            output.write_all(some).map_err(ReadError::Output)?;
+            options.progressed(some.len() as u64, 0);
         }
+        done(piece.plain);
         last = Some(key);
     }
     let Some(key) = last else {
@@ -171,6 +179,7 @@ struct Reading<S> {
     identities: Arc<Identities>,
     options: Options,
     coding: Arc<Semaphore>,
+    plain: Pool,
 }
 
 impl<S: Store> Reading<S> {
@@ -187,8 +196,7 @@ impl<S: Store> Reading<S> {
         let reading = self.clone();
         let decoding = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let plain = codec::decode(&key, &part, &body, &reading.identities)?;
-            drop(body);
+            let plain = codec::decode(&key, &part, body, &reading.identities, &reading.plain)?;
             memory.keep(plain.len());
             Ok(Piece {
                 key,

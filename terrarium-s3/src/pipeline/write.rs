@@ -14,10 +14,11 @@ use tokio::task::JoinSet;
 use crate::crypto::Recipients;
 use crate::format::{Layout, Part, PartPlace, Place, RunId};
 use crate::pipeline::Options;
-use crate::pipeline::codec::{self, CHUNK, Encoded, OVERHEAD};
+use crate::pipeline::codec::{self, CHUNK, Compressor, Encoded, OVERHEAD};
 use crate::pipeline::error::{Ids, WriteError};
 use crate::pipeline::journal::{Journal, is_young};
 use crate::pipeline::memory::{Budget, Memory};
+use crate::pipeline::pool::Pool;
 use crate::store::{Store, StoreError, create_or_same};
 
 /// A stream whose parts are all in the store: it was whole, its END record was seen and all its checksums
@@ -80,10 +81,14 @@ pub async fn write_stream<S: Store>(
     if !(MIN_PART..=Part::MAX_STREAM as usize).contains(&part_size) {
         return Err(WriteError::PartSize { part_size });
     }
-    let (memory, _ends) = Budget::new(options.memory);
+    // What chunks take that wait to be used again is part of the budget.
+    let waiting = (options.memory / 8).min(part_size) / CHUNK;
+    let chunks = Arc::new(Pool::new(waiting));
+    let (memory, _ends) = Budget::new(options.memory - waiting * CHUNK);
     let (sender, mut pieces) = mpsc::channel(1);
     let cutter = Cutter {
         memory,
+        chunks: chunks.clone(),
         sender,
         part_size,
         expected,
@@ -99,6 +104,8 @@ pub async fn write_stream<S: Store>(
         recipients: recipients.clone(),
         options: options.clone(),
         coding: Arc::new(Semaphore::new(options.workers())),
+        chunks,
+        compressors: Arc::new(Pool::new(options.workers())),
         run,
         plain_key: None,
     });
@@ -223,6 +230,7 @@ struct End {
 /// Reads the stream, checks it, and cuts it into parts.
 struct Cutter {
     memory: Budget,
+    chunks: Arc<Pool>,
     sender: mpsc::Sender<Piece>,
     part_size: usize,
     expected: Option<Ids>,
@@ -244,7 +252,8 @@ impl Cutter {
             let mut left = self.part_size;
             let mut ended = false;
             while left > 0 && !ended {
-                let mut chunk = vec![0; left.min(CHUNK)];
+                let mut chunk = self.chunks.take(left.min(CHUNK));
+                chunk.resize(left.min(CHUNK), 0);
                 let mut filled = 0;
                 while filled < chunk.len() && !ended {
                     let length = read(&mut stream, &mut chunk[filled..])?;
@@ -339,6 +348,9 @@ struct Writing<S> {
     recipients: Recipients,
     options: Options,
     coding: Arc<Semaphore>,
+    chunks: Arc<Pool>,
+    /// Those that wait for a part.
+    compressors: Arc<Pool<Compressor>>,
     run: RunId,
     plain_key: Option<blake3::Hash>,
 }
@@ -351,6 +363,8 @@ impl<S> Clone for Writing<S> {
             recipients: self.recipients.clone(),
             options: self.options.clone(),
             coding: self.coding.clone(),
+            chunks: self.chunks.clone(),
+            compressors: self.compressors.clone(),
             run: self.run,
             plain_key: self.plain_key,
         }
@@ -407,9 +421,7 @@ impl<S: Store> Writing<S> {
         }
 
         let writing = self.clone();
-        let encoding = tokio::task::spawn_blocking(move || {
-            codec::encode(chunks, &writing.recipients, writing.options.level)
-        });
+        let encoding = tokio::task::spawn_blocking(move || writing.encode(chunks));
         let encoded = encoding.await.map_err(|_| WriteError::Interrupted)?;
         let Encoded {
             body,
@@ -442,6 +454,22 @@ impl<S: Store> Writing<S> {
             plain,
             reused: false,
         })
+    }
+
+    fn encode(&self, chunks: Vec<Vec<u8>>) -> io::Result<Encoded> {
+        let encode = |chunks, compressor: &mut Compressor| {
+            codec::encode(chunks, &self.recipients, compressor, &self.chunks)
+        };
+        if !codec::compresses(&chunks)? {
+            return encode(chunks, &mut Compressor::fastest()?);
+        }
+        let mut compressor = match self.compressors.take_used() {
+            Some(compressor) => compressor,
+            None => Compressor::new(self.options.level)?,
+        };
+        let encoded = encode(chunks, &mut compressor)?;
+        self.compressors.give(compressor);
+        Ok(encoded)
     }
 
     async fn retry<T, F: Future<Output = Result<T, StoreError>>>(
