@@ -19,6 +19,7 @@ use crate::archive::identity::identities;
 use crate::archive::list::no_such_name;
 use crate::archive::points::{Listed, Points};
 use crate::exit::{Exit, Failure};
+use crate::progress::Transfer;
 use crate::render::{JSON_VERSION, one_line};
 
 /// What was written.
@@ -196,7 +197,7 @@ impl Reading {
                     format!("cannot write to standard output: {error}"),
                 )
             })?;
-            self.read(point, File::from(output)).await?;
+            self.read(point, File::from(output), session).await?;
             session.console.tell(&told(point, "read"));
         }
         Ok(Exit::Done)
@@ -236,7 +237,7 @@ impl Reading {
             let synced = output
                 .try_clone()
                 .map_err(|error| cannot(&partial.0, error))?;
-            self.read(point, output).await?;
+            self.read(point, output, session).await?;
             let named = synced
                 .sync_all()
                 .and_then(|()| fs::rename(&partial.0, &path));
@@ -269,9 +270,15 @@ impl Reading {
         &self,
         point: &Point,
         output: impl Write + Send + 'static,
+        session: &Session<'_>,
     ) -> Result<(), Failure> {
         let manifest = &point.manifest;
         let sealed = manifest.open(&self.identities)?;
+        let transfer = Transfer::begin(session.console, "read", Some(manifest.stream_bytes));
+        let options = Options {
+            progress: Some(transfer.progress()),
+            ..self.options.clone()
+        };
         let read = read_stream(
             Arc::clone(self.archive.store()),
             self.archive.layout(),
@@ -279,9 +286,9 @@ impl Reading {
             Arc::clone(&self.identities),
             Some(sealed.stream_blake3),
             output,
-            &self.options,
+            &options,
         );
-        read.await?;
+        transfer.watch(read).await?;
         Ok(())
     }
 }
