@@ -4,10 +4,10 @@
 # need Debian 12 and refuse elsewhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fuzz-smoke e2e soak bench
+.PHONY: help setup demo lint test fuzz-smoke e2e soak bench bench-archive
 
 help: ## Show this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 setup: ## Install all that the other targets need
 	scripts/setup
@@ -51,3 +51,9 @@ soak: ## All tests in the virtual machine, the long ones too (ARGS, KEEP, VM as 
 bench: ## The benchmarks that need real ZFS, in the virtual machine (ARGS=FILTER)
 	scripts/setup e2e
 	testbed/e2e --bench $(if $(VM),--vm '$(VM)') -- $(ARGS)
+
+bench-archive: ## The archive's speed: each stage, and the whole against zstd, age and aws (ROUNDS)
+	scripts/setup bench
+	cargo build --release --workspace --all-features --locked --bins
+	benches/peer $(ROUNDS)
+	cargo bench --workspace --all-features --locked --bench stages
