@@ -5,6 +5,7 @@
 //! - [`observe`](Host::observe) reads datasets, snapshots and instances once, into an [`Inventory`].
 //! - [`plan`] decides: pure functions from an inventory and a request to a [`Plan`], in which every step carries
 //!   its reason.
+//! - [`policy`] says which snapshots are due and which are kept, as purely.
 //! - executing rechecks what each step relies on right before it acts; after a failure everything is put back,
 //!   after a crash the next [session](Host::begin) finishes or takes back what was cut off.
 //! - the [`Report`] says what became of every step.
@@ -37,6 +38,7 @@ mod pieces;
 mod pipe;
 pub mod plan;
 mod point;
+pub mod policy;
 #[cfg(feature = "embedded")]
 mod pool_file;
 pub mod property;
@@ -53,7 +55,7 @@ pub use error::{Class, Error};
 pub use execute::{Progress, Silent};
 #[cfg(feature = "archive")]
 pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, FetchedStream};
-pub use host::{Begun, Destination, Folders, Host, Planner, RestoreRequest, Session};
+pub use host::{Access, Begun, Destination, Folders, Host, Planner, RestoreRequest, Session};
 pub use instances::{
     Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError,
     Profile, SnapshotRecord, Stop, StoragePool,

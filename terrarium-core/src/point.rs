@@ -7,6 +7,7 @@ use serde::Serialize;
 use terrarium_zfs::{DatasetName, Guid, Snapshot, SnapshotName, Txg};
 
 use crate::names::OperationId;
+use crate::policy::{Period, parse_autosnap};
 use crate::property;
 
 /// The prefix that LXD gives to the ZFS snapshots it makes.
@@ -28,6 +29,8 @@ pub struct RestorePoint {
     pub created: Timestamp,
     /// Who took it and why.
     pub kind: Kind,
+    /// What it was taken for, if the timer took it.
+    pub period: Option<Period>,
     /// The name that a person gave to it.
     pub alias: Option<String>,
     /// When it may be removed.
@@ -90,6 +93,9 @@ impl RestorePoint {
             createtxg: snapshot.createtxg,
             created: Timestamp::from_second(snapshot.creation).unwrap_or(Timestamp::UNIX_EPOCH),
             kind: kind(&snapshot.name, properties),
+            period: properties
+                .get(property::PERIOD)
+                .and_then(|period| period.parse().ok()),
             alias: properties
                 .get(property::ALIAS)
                 .filter(|alias| !alias.is_empty())
@@ -108,6 +114,15 @@ impl RestorePoint {
     /// The part of the snapshot's name after the `@`.
     pub fn name(&self) -> &str {
         self.snapshot.name()
+    }
+
+    /// The period that it was taken for on a schedule: by Terrarium, or, once that was adopted, by sanoid.
+    pub fn scheduled_for(&self, adopted: bool) -> Option<Period> {
+        match self.kind {
+            Kind::Scheduled => self.period,
+            Kind::Foreign if adopted => parse_autosnap(self.name()),
+            _ => None,
+        }
     }
 
     /// Whether it lies in the instance's history as it is now.

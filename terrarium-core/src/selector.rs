@@ -301,6 +301,7 @@ mod tests {
             createtxg: Txg::new(number),
             created: created.parse().unwrap(),
             kind: Kind::Foreign,
+            period: None,
             alias: alias.map(str::to_owned),
             expires: None,
             last_used: None,
