@@ -121,13 +121,55 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
         now: Zoned,
         progress: &dyn Progress,
     ) -> Result<Begun<'_, Z, I>, Error> {
+        self.begin_as(Access::Alone, instances, doing, now, progress)
+            .await
+    }
+
+    /// As [`Host::begin`], beside others that change the instances as little. Where something was cut off it is
+    /// recovered first, and then nobody else is let in.
+    ///
+    /// # Errors
+    /// As [`Host::begin`].
+    pub async fn begin_as(
+        &self,
+        access: Access,
+        instances: &[InstanceRef],
+        doing: &str,
+        now: Zoned,
+        progress: &dyn Progress,
+    ) -> Result<Begun<'_, Z, I>, Error> {
         let mut sorted: Vec<_> = instances.to_vec();
         sorted.sort();
         sorted.dedup();
-        let lock = |instance| self.locks.instance(instance, doing, now.timestamp());
-        let locks = sorted.iter().map(lock).collect::<Result<Vec<_>, _>>()?;
+        let at = now.timestamp();
+        let mut locks = match access {
+            Access::Export => sorted
+                .iter()
+                .map(|instance| self.locks.export(instance, at))
+                .collect::<Result<Vec<_>, _>>()?,
+            Access::Alone | Access::Snapshot => Vec::new(),
+        };
+        let lock = |instance| self.locks.instance(instance, doing, at);
+        let lock_all = || sorted.iter().map(lock).collect::<Result<Vec<_>, _>>();
 
-        let mut inventory = self.observe(&now).await?;
+        let mut inventory = if access == Access::Alone {
+            locks.extend(lock_all()?);
+            self.observe(&now).await?
+        } else {
+            let name = (access == Access::Export).then_some(doing);
+            let share = |instance| self.locks.share_instance(instance, name, at);
+            let shared = sorted.iter().map(share).collect::<Result<Vec<_>, _>>()?;
+            let inventory = self.observe(&now).await?;
+            let is_cut_off = |instance| inventory.pending_for(instance).next().is_some();
+            if sorted.iter().any(is_cut_off) {
+                drop(shared);
+                locks.extend(lock_all()?);
+                self.observe(&now).await?
+            } else {
+                locks.extend(shared);
+                inventory
+            }
+        };
         let mut recovered = Vec::new();
         for instance in &sorted {
             loop {
@@ -188,6 +230,18 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
             progress,
         }
     }
+}
+
+/// Whom a session shares its instances with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Access {
+    /// Nobody: it changes what they are.
+    Alone,
+    /// Whoever takes snapshots of them or exports them: it takes snapshots.
+    Snapshot,
+    /// Whoever takes snapshots of them: it exports them, and there is one export of an instance at a time.
+    Export,
 }
 
 /// The beginning of a session.

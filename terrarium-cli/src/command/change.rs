@@ -2,7 +2,7 @@
 
 use jiff::Zoned;
 use terrarium_core::{
-    Begun, Error, Host, InstanceRef, Instances, Inventory, Plan, Planner, Report, Zfs,
+    Access, Begun, Error, Host, InstanceRef, Instances, Inventory, Plan, Planner, Report, Zfs,
 };
 
 use crate::command::Context;
@@ -39,6 +39,14 @@ impl Doing {
             Doing::Undo => "undo",
         }
     }
+
+    /// A snapshot does not have to wait for an export.
+    fn access(self) -> Access {
+        match self {
+            Doing::Snapshot => Access::Snapshot,
+            Doing::Restore | Doing::Undo => Access::Alone,
+        }
+    }
 }
 
 /// Carries out what `planned` plans. Where somebody has to agree, it is planned once more when the instances are
@@ -73,7 +81,8 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
         interrupt: &context.interrupt,
     };
     context.interrupt.work_begins();
-    let begun = host.begin(
+    let begun = host.begin_as(
+        what.doing.access(),
         &what.instances,
         what.doing.name(),
         (context.clock)(),

@@ -156,7 +156,9 @@ impl Exporting {
             interrupt: &context.interrupt,
         };
         let ids = std::slice::from_ref(instance);
-        let session = match host.begin(ids, "export", (context.clock)(), &steps).await? {
+        let now = (context.clock)();
+        let begun = host.begin_as(terrarium_core::Access::Export, ids, "export", now, &steps);
+        let session = match begun.await? {
             Begun::Ready(session) => session,
             Begun::Stuck(report) => return Err(report::stuck(&report)),
         };
