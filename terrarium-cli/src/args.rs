@@ -1,5 +1,7 @@
 //! Flags, and what they are allowed to be.
 
+pub(crate) mod timers;
+
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -175,6 +177,9 @@ pub(crate) enum Topic {
     /// Keep restore points in a folder or a bucket, encrypted
     #[command(arg_required_else_help = true)]
     Archive(Archive),
+    /// Have systemd call `terrariumctl run` every quarter of an hour
+    #[command(subcommand, arg_required_else_help = true)]
+    Timers(timers::Timers),
 }
 
 #[derive(Debug, Subcommand)]

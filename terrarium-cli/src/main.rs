@@ -11,6 +11,7 @@ mod console;
 mod exit;
 #[cfg(feature = "fault-injection")]
 mod fault;
+mod memory;
 mod progress;
 mod render;
 mod run;
@@ -18,9 +19,11 @@ mod signal;
 mod site;
 #[cfg(test)]
 mod testing;
+mod timers;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    memory::share_arenas();
     run::run()
 }

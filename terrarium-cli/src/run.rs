@@ -20,6 +20,7 @@ use crate::exit::{Exit, Failure};
 use crate::render;
 use crate::signal::{self, Interrupt};
 use crate::site::{self, Site};
+use crate::timers;
 
 /// Runs the command that the process was called with.
 pub(crate) fn run() -> ExitCode {
@@ -47,6 +48,11 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
             runtime.shutdown_background();
             return outcome;
         }
+        Topic::Timers(_) if cli.pool_file.is_some() => {
+            let why = "--pool-file is for backup commands; nothing is scheduled for a pool file";
+            return Err(Failure::new(Exit::Usage, why));
+        }
+        Topic::Timers(command) => return timers::timers(command, console),
         Topic::Stream(_) if cli.pool_file.is_some() => {
             let why = "--pool-file is for backup commands; streams are looked into without a pool";
             return Err(Failure::new(Exit::Usage, why));
