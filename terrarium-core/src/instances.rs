@@ -129,6 +129,23 @@ pub struct Profile {
     pub devices: BTreeMap<String, Device>,
 }
 
+/// A project: what instances are grouped by, and a place for settings of them all.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ProjectRecord {
+    /// Its name.
+    pub name: crate::names::ProjectName,
+    /// Config keys: `features.*`, `limits.*`, `user.*`, ….
+    pub config: BTreeMap<String, String>,
+}
+
+impl ProjectRecord {
+    /// A project with its config.
+    pub fn new(name: crate::names::ProjectName, config: BTreeMap<String, String>) -> Self {
+        Self { name, config }
+    }
+}
+
 /// A storage pool as LXD knows it.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct StoragePool {
@@ -230,6 +247,9 @@ pub trait Instances: Send + Sync {
 
     /// All storage pools.
     fn pools(&self) -> impl Future<Output = Answer<Vec<StoragePool>>> + Send;
+
+    /// All projects, with their config.
+    fn projects(&self) -> impl Future<Output = Answer<Vec<ProjectRecord>>> + Send;
 
     /// One instance, its snapshots included; `None` if there is none.
     fn get(&self, id: &InstanceRef) -> impl Future<Output = Answer<Option<InstanceRecord>>> + Send;

@@ -58,7 +58,7 @@ pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, Fetche
 pub use host::{Access, Begun, Destination, Folders, Host, Planner, RestoreRequest, Session};
 pub use instances::{
     Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError,
-    Profile, SnapshotRecord, Stop, StoragePool,
+    Profile, ProjectRecord, SnapshotRecord, Stop, StoragePool,
 };
 pub use inventory::{
     Coverage, Covered, Instance, Inventory, NotCovered, Pending, Pool, PoolProblem, observe,

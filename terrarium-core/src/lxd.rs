@@ -20,7 +20,7 @@ use busy::Patience;
 
 use crate::instances::{
     Definition, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError, Profile,
-    SnapshotRecord, Stop, StoragePool,
+    ProjectRecord, SnapshotRecord, Stop, StoragePool,
 };
 use crate::names::{InstanceName, InstanceRef, ProjectName};
 
@@ -53,6 +53,19 @@ impl Instances for Client {
         let pools = self.storage_pools().await;
         let pools = pools.map_err(|source| failed("list", "storage pools", source))?;
         Ok(pools.into_iter().map(pool).collect())
+    }
+
+    async fn projects(&self) -> Answer<Vec<ProjectRecord>> {
+        let projects = Client::projects(self).await;
+        let projects = projects.map_err(|source| failed("list", "projects", source))?;
+        let project = |project: lxd_client::Project| match ProjectName::new(&project.name) {
+            Ok(name) => Ok(ProjectRecord::new(name, project.config)),
+            Err(error) => Err(InstancesError::Answer {
+                target: format!("project {}", project.name),
+                why: error.to_string(),
+            }),
+        };
+        projects.into_iter().map(project).collect()
     }
 
     async fn get(&self, id: &InstanceRef) -> Answer<Option<InstanceRecord>> {

@@ -24,7 +24,8 @@ use found::{Found, root_disk};
 use kept::{DEFAULT_PROFILE, KeptInstance, KeptSnapshot};
 
 use crate::instances::{
-    Definition, InstanceRecord, Instances, InstancesError, Profile, Stop, StoragePool,
+    Definition, InstanceRecord, Instances, InstancesError, Profile, ProjectRecord, Stop,
+    StoragePool,
 };
 use crate::layout::PoolLayout;
 use crate::names::{InstanceRef, ProjectName};
@@ -124,6 +125,11 @@ impl Instances for PoolFile {
             driver: "zfs".to_owned(),
             dataset: Some(layout.root.to_string()),
         }])
+    }
+
+    async fn projects(&self) -> Answer<Vec<ProjectRecord>> {
+        let project = ProjectName::default_project();
+        Ok(vec![ProjectRecord::new(project, BTreeMap::new())])
     }
 
     async fn get(&self, id: &InstanceRef) -> Answer<Option<InstanceRecord>> {

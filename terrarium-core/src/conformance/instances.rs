@@ -23,6 +23,7 @@ macro_rules! instances_cases {
             an_instance_is_listed_as_it_is_read
             a_pool_on_zfs_has_a_dataset
             the_profiles_of_a_project_are_read
+            every_project_is_listed_with_its_config
             an_empty_instance_is_created_as_defined
             an_instance_is_not_created_over_another
             an_instance_without_files_does_not_start
@@ -190,6 +191,20 @@ pub async fn the_profiles_of_a_project_are_read(rig: &impl InstancesRig) {
         default.is_some_and(|profile| !profile.devices.is_empty()),
         "{profiles:?}"
     );
+}
+
+/// That of the guest, and `default`, which there always is; each once.
+pub async fn every_project_is_listed_with_its_config(rig: &impl InstancesRig) {
+    let projects = done(rig.instances().projects().await);
+    let guest = rig.guest().project;
+    for name in [&ProjectName::default_project(), &guest] {
+        let found = projects.iter().filter(|project| project.name == *name);
+        assert_eq!(found.count(), 1, "{projects:?}");
+    }
+    let default = projects.iter().find(|project| project.name.is_default());
+    let features = default.and_then(|project| project.config.get("features.profiles"));
+    let of_a_pool_file = !rig.instances().runs_instances();
+    assert_eq!(features.is_none(), of_a_pool_file, "{projects:?}");
 }
 
 /// Stopped, and with nothing of its own but that.
