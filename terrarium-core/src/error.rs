@@ -286,6 +286,7 @@ fn class_of_zfs(kind: ErrorKind) -> Class {
         | ErrorKind::Exists
         | ErrorKind::Busy
         | ErrorKind::HasClones
+        | ErrorKind::Replaced
         | ErrorKind::Name => Class::Refused,
         ErrorKind::Interrupted => Class::Interrupted,
         _ => Class::Failed,

@@ -46,6 +46,20 @@ pub trait Zfs: Send + Sync + 'static {
     /// [`BatchError`] says which could not be destroyed and why.
     fn destroy_snapshots(&self, snapshots: &[SnapshotName]) -> Result<(), BatchError>;
 
+    /// Destroys snapshots of one pool at once, each only if it still has this guid: a name that was looked at may have
+    /// come to mean another snapshot. Checked and done in one transaction group. Those that cannot be destroyed do
+    /// not keep the others; one that does not exist counts as destroyed.
+    ///
+    /// # Errors
+    /// [`BatchError`] says which were not destroyed and why; [`BatchError::others_done`] whether the others were.
+    fn destroy_by_guid(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<(), BatchError>;
+
+    /// The tags of the holds of a snapshot.
+    ///
+    /// # Errors
+    /// [`Error`] if there is no such snapshot.
+    fn holds(&self, snapshot: &SnapshotName) -> Result<Vec<String>, Error>;
+
     /// Clones `origin` as `target`, with `properties` set from the first moment.
     ///
     /// # Errors
@@ -169,6 +183,10 @@ macro_rules! same_calls {
             <$engine>::set_user_properties(self, object, changes)
         }
 
+        fn destroy_by_guid(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<(), BatchError> {
+            <$engine>::destroy_by_guid(self, snapshots)
+        }
+
         fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {
             <$engine>::pool_health(self, pool)
         }
@@ -188,6 +206,10 @@ impl Zfs for ZfsCore {
 
     fn destroy_snapshots(&self, snapshots: &[SnapshotName]) -> Result<(), BatchError> {
         ZfsCore::destroy_snapshots(self, snapshots, false)
+    }
+
+    fn holds(&self, snapshot: &SnapshotName) -> Result<Vec<String>, Error> {
+        Ok(ZfsCore::holds(self, snapshot)?.into_keys().collect())
     }
 
     fn mounted_at(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {
@@ -228,6 +250,10 @@ mod embedded {
 
         fn destroy_snapshots(&self, snapshots: &[SnapshotName]) -> Result<(), BatchError> {
             Engine::destroy_snapshots(self, snapshots)
+        }
+
+        fn holds(&self, snapshot: &SnapshotName) -> Result<Vec<String>, Error> {
+            Engine::holds(self, snapshot)
         }
 
         fn mounted_at(&self, dataset: &DatasetName) -> Result<Option<String>, Error> {

@@ -10,8 +10,8 @@ pub use crate::promote::{CHECK_PROMOTE, check_promote_result, promote_error};
 pub use crate::receive::{read_begin, receive_error};
 pub use crate::send::send_error;
 pub use crate::snapshots::{
-    HoldList, destroy_error, hold_list, names_to_nvlist, release_list, set_user_properties,
-    snapshot_each,
+    HoldList, destroy_by_guid, destroy_error, hold_list, holds, names_to_nvlist, release_list,
+    set_user_properties, snapshot_each,
 };
 
 use crate::error::Error;

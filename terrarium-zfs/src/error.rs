@@ -26,6 +26,9 @@ pub enum Error {
     /// The object is in use: mounted, held, being sent, or it still has snapshots (`EBUSY`).
     #[error("cannot {0}: it is in use")]
     Busy(Attempt),
+    /// The name means another object than the one that was meant: its guid is another.
+    #[error("cannot {0}: the name means another snapshot by now")]
+    Replaced(Attempt),
     /// The snapshot has clones (`EEXIST` of a destroy).
     #[error("cannot {0}: it has clones")]
     HasClones(Attempt),
@@ -152,6 +155,7 @@ pub enum ErrorKind {
     NotFound,
     Exists,
     Busy,
+    Replaced,
     HasClones,
     HasChildren,
     PermissionDenied,
@@ -187,6 +191,7 @@ impl Error {
             Error::NotFound { .. } => ErrorKind::NotFound,
             Error::Exists { .. } => ErrorKind::Exists,
             Error::Busy { .. } => ErrorKind::Busy,
+            Error::Replaced { .. } => ErrorKind::Replaced,
             Error::HasClones { .. } => ErrorKind::HasClones,
             Error::HasChildren { .. } => ErrorKind::HasChildren,
             Error::PermissionDenied { .. } => ErrorKind::PermissionDenied,

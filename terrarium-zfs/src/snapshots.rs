@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::engine::Programs;
 use crate::error::{Attempt, BatchError, Error};
 use crate::handle::{Batch, CName, ZfsCore, by_errno, user_properties_to_nvlist};
+use crate::ids::Guid;
 use crate::names::SnapshotName;
 use crate::nvlist::{NvList, Value};
 use crate::program::Limits;
@@ -80,6 +81,21 @@ impl ZfsCore {
             // address of a new list or stays null.
             unsafe { (library.lzc_destroy_snaps)(snapshots.as_ptr(), defer.into(), errors) }
         })
+    }
+
+    /// Destroys snapshots of one pool, each only if it still has this guid, in one transaction group: between the look
+    /// at a name and its destruction it may have come to mean another snapshot. Those that cannot be destroyed do not
+    /// keep the others. One that does not exist counts as destroyed.
+    ///
+    /// A synchronous channel program: libzfs_core destroys by name only. Nothing is unmounted: a snapshot that somebody
+    /// looks at below `.zfs/snapshot` is in use.
+    ///
+    /// # Errors
+    /// Names each snapshot that was not destroyed: [`Error::Replaced`]; [`Error::Busy`] if it is held, being sent or
+    /// mounted; [`Error::HasClones`]. The others were, and [`BatchError::others_done`] says so.
+    /// [`Error::CrossesPools`], and any error of the call as a whole, leaves them all.
+    pub fn destroy_by_guid(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<(), BatchError> {
+        destroy_by_guid(self, snapshots)
     }
 
     /// Holds snapshots of one pool, each under a tag: a held snapshot cannot be destroyed.
@@ -213,6 +229,89 @@ pub fn snapshot_each(
         (name, error)
     });
     Err(BatchError::new(batch.operation, failures.collect()))
+}
+
+/// [`ZfsCore::destroy_by_guid`] on any engine.
+///
+/// # Errors
+/// As there.
+pub fn destroy_by_guid(
+    zfs: &dyn Programs,
+    snapshots: &[(SnapshotName, Guid)],
+) -> Result<(), BatchError> {
+    let objects = snapshots
+        .iter()
+        .map(|(name, _)| (name.as_str(), name.pool()));
+    let Some(batch) = Batch::new("destroy", objects)? else {
+        return Ok(());
+    };
+    let failed = || -> Result<Vec<(String, Error)>, Error> {
+        let mut arguments = NvList::new()?;
+        for (name, guid) in snapshots {
+            // Lua's numbers are signed; the bits are what is compared.
+            arguments.add_i64(name.as_str(), guid.get().cast_signed())?;
+        }
+        let result = zfs.run_synchronous(&batch.pool, DESTROY_BY_GUID, &arguments)?;
+        let failed = result.value("return").and_then(|value| value.list());
+        let failed = failed.ok_or_else(|| {
+            Error::unexpected(
+                batch.operation,
+                &batch.pool,
+                "the program returned no table",
+            )
+        })?;
+        let failed = failed.iter().map(|(name, errno)| {
+            let name = name.to_string_lossy().into_owned();
+            let errno = errno.integer().and_then(|errno| i32::try_from(errno).ok());
+            let error = match errno {
+                Some(IS_ANOTHER) => Error::Replaced(Attempt::new(batch.operation, &name)),
+                errno => destroy_error(batch.operation, &name, errno.unwrap_or(libc::EIO)),
+            };
+            (name, error)
+        });
+        Ok(failed.collect())
+    };
+    let failed = failed().map_err(|error| batch.whole(error))?;
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(BatchError {
+        others_done: true,
+        ..BatchError::new(batch.operation, failed)
+    })
+}
+
+/// The tags of a snapshot's holds, on an engine that has no call for them.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub fn holds(zfs: &dyn Programs, snapshot: &SnapshotName) -> Result<Vec<String>, Error> {
+    let operation = "list the holds of";
+    let mut arguments = NvList::new()?;
+    arguments.add_str("snapshot", snapshot.as_str())?;
+    let result = zfs.run_synchronous(snapshot.pool(), HOLDS, &arguments)?;
+    match result.value("return") {
+        Some(Value::I64(errno)) => {
+            let errno = errno.try_into().unwrap_or(libc::EIO);
+            Err(Error::from_errno(operation, snapshot.as_str(), errno))
+        }
+        Some(value) => match value.list() {
+            Some(tags) => Ok(tags
+                .iter()
+                .map(|(tag, _)| tag.to_string_lossy().into_owned())
+                .collect()),
+            None => Err(Error::unexpected(
+                operation,
+                snapshot.as_str(),
+                format!("{value:?}"),
+            )),
+        },
+        None => Err(Error::unexpected(
+            operation,
+            snapshot.as_str(),
+            "nothing was returned",
+        )),
+    }
 }
 
 /// [`ZfsCore::set_user_properties`] on any engine.
@@ -358,6 +457,39 @@ for snapshot, properties in pairs(wanted) do
     end
 end
 return failed
+";
+
+/// What [`DESTROY_BY_GUID`] returns for a snapshot of another guid; no error number is negative.
+const IS_ANOTHER: i32 = -1;
+
+/// `zfs.sync.destroy` checks what `lzc_destroy_snaps` checks, and does nothing if that fails.
+const DESTROY_BY_GUID: &str = r"
+local wanted = ...
+local failed = {}
+for snapshot, guid in pairs(wanted) do
+    if zfs.exists(snapshot) then
+        local errno = -1
+        if zfs.get_prop(snapshot, 'guid') == guid then
+            errno = zfs.sync.destroy(snapshot)
+        end
+        if errno ~= 0 then
+            failed[snapshot] = errno
+        end
+    end
+end
+return failed
+";
+
+const HOLDS: &str = r"
+local arguments = ...
+if not zfs.exists(arguments.snapshot) then
+    return ENOENT
+end
+local tags = {}
+for tag in zfs.list.holds(arguments.snapshot) do
+    tags[tag] = true
+end
+return tags
 ";
 
 /// `zfs.exists` first: inheriting a user property of what does not exist is not checked by the

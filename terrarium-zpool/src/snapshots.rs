@@ -6,7 +6,7 @@ use terrarium_zfs::engine::{
     Batch, by_errno, destroy_error, hold_list, names_to_nvlist, release_list,
 };
 use terrarium_zfs::nvlist::NvList;
-use terrarium_zfs::{BatchError, Error, SnapshotName, UserProperties};
+use terrarium_zfs::{BatchError, Error, Guid, SnapshotName, UserProperties};
 
 use crate::engine::{Engine, errno};
 
@@ -46,6 +46,23 @@ impl Engine {
         let names = names_to_nvlist(snapshots.iter().map(SnapshotName::as_str))
             .map_err(|error| batch.whole(error))?;
         self.batch("destroy-snapshots", &batch, &names, destroy_error)
+    }
+
+    /// Destroys snapshots, each only if it still has this guid; those that cannot be destroyed do not keep the others.
+    ///
+    /// # Errors
+    /// Names each that was not destroyed; see
+    /// [`ZfsCore::destroy_by_guid`](terrarium_zfs::ZfsCore::destroy_by_guid).
+    pub fn destroy_by_guid(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<(), BatchError> {
+        terrarium_zfs::engine::destroy_by_guid(self, snapshots)
+    }
+
+    /// The tags of a snapshot's holds.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn holds(&self, snapshot: &SnapshotName) -> Result<Vec<String>, Error> {
+        terrarium_zfs::engine::holds(self, snapshot)
     }
 
     /// Holds snapshots, each under a tag: a held snapshot cannot be destroyed.

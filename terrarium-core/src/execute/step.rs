@@ -110,7 +110,8 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
             }
             Action::DestroySafety { snapshot, guid } => {
                 self.expect_guid(snapshot.as_str(), *guid).await?;
-                self.destroy_snapshots(vec![snapshot.clone()]).await
+                self.destroy_snapshots(vec![(snapshot.clone(), *guid)])
+                    .await
             }
             Action::DestroyDuplicates { dataset, records } => {
                 self.destroy_duplicates(plan, dataset, records).await
@@ -269,8 +270,11 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         Ok(DONE)
     }
 
-    async fn destroy_snapshots(&self, snapshots: Vec<SnapshotName>) -> Result<Outcome, Error> {
-        self.on_zfs(move |zfs| zfs.destroy_snapshots(&snapshots))
+    async fn destroy_snapshots(
+        &self,
+        snapshots: Vec<(SnapshotName, Guid)>,
+    ) -> Result<Outcome, Error> {
+        self.on_zfs(move |zfs| zfs.destroy_by_guid(&snapshots))
             .await?;
         Ok(DONE)
     }
@@ -456,7 +460,7 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         self.destroy_snapshots(
             duplicates
                 .iter()
-                .map(|snapshot| snapshot.name.clone())
+                .map(|snapshot| (snapshot.name.clone(), snapshot.guid))
                 .collect(),
         )
         .await
@@ -527,7 +531,8 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         if let Some(made) = made
             && self.guid(made.name.as_str()).await? == Some(made.guid)
         {
-            self.destroy_snapshots(vec![made.name.clone()]).await?;
+            self.destroy_snapshots(vec![(made.name.clone(), made.guid)])
+                .await?;
         }
         Ok(DONE)
     }

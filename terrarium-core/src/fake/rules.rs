@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use terrarium_zfs::{
-    Attempt, BookmarkName, DatasetName, Error, Properties, SnapshotName, UserProperties,
+    Attempt, BookmarkName, DatasetName, Error, Guid, Properties, SnapshotName, UserProperties,
 };
 
 use super::pool::{Births, Frozen, Head, Mark, Pool};
@@ -113,6 +113,28 @@ impl Pool {
             }
         }
         Ok(())
+    }
+
+    /// The same by itself for each, and only if it has that guid; those that stay, and why.
+    pub(super) fn destroy_by_guid(
+        &mut self,
+        wanted: &[(SnapshotName, Guid)],
+    ) -> Vec<(String, Error)> {
+        let mut failures = Vec::new();
+        for (name, guid) in wanted {
+            match self.snapshot("destroy", name) {
+                Ok((head, position)) if head.snapshots[position].birth.guid != *guid => {
+                    let error = Error::Replaced(Attempt::new("destroy", name.as_str()));
+                    failures.push((name.to_string(), error));
+                }
+                _ => failures.extend(
+                    self.destroy_snapshots(std::slice::from_ref(name))
+                        .err()
+                        .unwrap_or_default(),
+                ),
+            }
+        }
+        failures
     }
 
     /// What keeps a snapshot from being destroyed (`dsl_destroy_snapshot_check_impl`).

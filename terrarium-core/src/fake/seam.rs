@@ -58,16 +58,16 @@ impl FakeZfs {
     }
 
     /// One call on several snapshots of one pool.
-    fn batch(
+    fn batch<T: Default>(
         &self,
         call: &'static str,
         names: &[&SnapshotName],
         need: Need,
-        run: impl FnOnce(&mut Pool, &mut Births) -> Result<(), Vec<(String, Error)>>,
-    ) -> Result<(), BatchError> {
+        run: impl FnOnce(&mut Pool, &mut Births) -> Result<T, Vec<(String, Error)>>,
+    ) -> Result<T, BatchError> {
         let what = verb(call);
         let Some(first) = names.first() else {
-            return Ok(());
+            return Ok(T::default());
         };
         let whole = |error| BatchError::whole(what, first.pool(), error);
         let attempt = Attempt::new(what, first.as_str());
@@ -172,6 +172,27 @@ impl Zfs for FakeZfs {
         })
     }
 
+    fn destroy_by_guid(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<(), BatchError> {
+        let names: Vec<&SnapshotName> = snapshots.iter().map(|(name, _)| name).collect();
+        let failures = self.batch("destroy_by_guid", &names, Need::Change, |pool, _| {
+            Ok(pool.destroy_by_guid(snapshots))
+        })?;
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(BatchError {
+            others_done: true,
+            ..BatchError::new(verb("destroy_by_guid"), failures)
+        })
+    }
+
+    fn holds(&self, snapshot: &SnapshotName) -> Result<Vec<String>, Error> {
+        self.call("holds", &[snapshot.as_str()], Need::Read, |pool, _| {
+            let (head, position) = pool.snapshot("list the holds of", snapshot)?;
+            Ok(head.snapshots[position].holds.iter().cloned().collect())
+        })
+    }
+
     fn clone_snapshot(
         &self,
         target: &DatasetName,
@@ -263,7 +284,8 @@ impl Zfs for FakeZfs {
 /// The words of the kernel binding for what a call attempts.
 fn verb(call: &'static str) -> &'static str {
     match call {
-        "destroy_snapshots" | "destroy_recursively" => "destroy",
+        "destroy_snapshots" | "destroy_by_guid" | "destroy_recursively" => "destroy",
+        "holds" => "list the holds of",
         "clone_snapshot" => "clone to",
         "check_promote" => "promote",
         "guid" => "look up",

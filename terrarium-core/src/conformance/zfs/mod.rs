@@ -50,6 +50,9 @@ macro_rules! zfs_cases {
             snapshots_are_destroyed_all_or_none
             an_absent_snapshot_counts_as_destroyed
             a_busy_snapshot_is_not_destroyed
+            a_snapshot_is_destroyed_by_its_guid_and_not_another_of_its_name
+            what_cannot_be_destroyed_by_guid_does_not_keep_the_others
+            the_holds_of_a_snapshot_are_named
             a_file_is_read_from_a_snapshot
             a_clone_starts_from_its_origin_and_owns_its_properties
             an_untouched_clone_has_written_what_every_fresh_clone_has
@@ -217,10 +220,21 @@ fn assert_refused<T: std::fmt::Debug>(done: Result<T, Error>, kind: ErrorKind) {
 /// Refused because of exactly these snapshots; nothing was done.
 #[track_caller]
 fn assert_all_refused(done: Result<(), BatchError>, because: &[(&SnapshotName, ErrorKind)]) {
+    assert!(!assert_failed(done, because), "nothing was to be done");
+}
+
+/// Exactly these snapshots were not destroyed; the others were.
+#[track_caller]
+fn assert_others_destroyed(done: Result<(), BatchError>, because: &[(&SnapshotName, ErrorKind)]) {
+    assert!(assert_failed(done, because), "the others were to be done");
+}
+
+/// Failed for exactly these snapshots; whether the others are said to be done.
+#[track_caller]
+fn assert_failed(done: Result<(), BatchError>, because: &[(&SnapshotName, ErrorKind)]) -> bool {
     let Err(error) = done else {
         panic!("{because:?} were expected to be refused");
     };
-    assert!(!error.others_done, "{error}");
     let failures = error.failures.iter();
     let mut failures: Vec<_> = failures
         .map(|(name, error)| (name.as_str(), error.kind()))
@@ -231,6 +245,7 @@ fn assert_all_refused(done: Result<(), BatchError>, because: &[(&SnapshotName, E
         .map(|(name, kind)| (name.as_str(), *kind))
         .collect();
     assert_eq!(failures, because, "{error}");
+    error.others_done
 }
 
 #[cfg(test)]

@@ -123,6 +123,74 @@ pub fn a_busy_snapshot_is_not_destroyed(rig: &dyn ZfsRig) {
     done(destroy());
 }
 
+/// Guids with and without the highest bit: it is the sign of a channel program's numbers.
+pub fn a_snapshot_is_destroyed_by_its_guid_and_not_another_of_its_name(rig: &dyn ZfsRig) {
+    let name = created(rig, "a b");
+    let [before, other] = [taken(rig, &name, "s"), taken(rig, &name, "other")];
+    let guid = |of: &SnapshotName| snapshot(rig, of).guid;
+    let (old, others) = (guid(&before), guid(&other));
+    done(rig.zfs().destroy_by_guid(&[(before.clone(), old)]));
+    let again = taken(rig, &name, "s");
+    assert_ne!(guid(&again), old);
+
+    let wanted = [(again.clone(), old), (other.clone(), others)];
+    let because = [(&again, ErrorKind::Replaced)];
+    assert_others_destroyed(rig.zfs().destroy_by_guid(&wanted), &because);
+    assert_eq!(snapshots(rig, &name), ["s"]);
+    for number in 0..8 {
+        let point = taken(rig, &name, &format!("s{number}"));
+        done(rig.zfs().destroy_by_guid(&[(point.clone(), guid(&point))]));
+    }
+    assert_eq!(snapshots(rig, &name), ["s"]);
+}
+
+/// One that is held, cloned or sent; one that is absent is no error, and neither is none.
+pub fn what_cannot_be_destroyed_by_guid_does_not_keep_the_others(rig: &dyn ZfsRig) {
+    let (a, b) = (created(rig, "a"), created(rig, "b c"));
+    rig.write(&a, "file", &noise(4 << 20, 1));
+    let points = ["1 held", "2 free", "3 origin", "4 sent"].map(|point| taken(rig, &a, point));
+    let there = taken(rig, &b, "s");
+    let all = points.iter().chain([&there]);
+    let mut all: Vec<_> = all
+        .map(|point| (point.clone(), snapshot(rig, point).guid))
+        .collect();
+    all.push((at(&a, "absent"), all[0].1));
+    all.push((at(&named(rig, "absent"), "s"), all[0].1));
+    let [held, _, origin, sent] = &points;
+    rig.hold(held);
+    let clone = cloned(rig, "clone", origin);
+    let send = rig.send(sent);
+
+    let because = [
+        (held, ErrorKind::Busy),
+        (origin, ErrorKind::HasClones),
+        (sent, ErrorKind::Busy),
+    ];
+    assert_others_destroyed(rig.zfs().destroy_by_guid(&all), &because);
+    assert_eq!(snapshots(rig, &a), ["1 held", "3 origin", "4 sent"]);
+    assert_eq!(snapshots(rig, &b), [""; 0]);
+    drop(send);
+    rig.release(held);
+    done(rig.zfs().destroy(&clone));
+    done(rig.zfs().destroy_by_guid(&all));
+    assert_eq!(snapshots(rig, &a), [""; 0]);
+    done(rig.zfs().destroy_by_guid(&[]));
+}
+
+/// By their tags.
+pub fn the_holds_of_a_snapshot_are_named(rig: &dyn ZfsRig) {
+    let name = created(rig, "a b");
+    let point = taken(rig, &name, "s");
+    assert_eq!(done(rig.zfs().holds(&point)), [""; 0]);
+    rig.hold(&point);
+    let tags = done(rig.zfs().holds(&point));
+    assert_eq!(tags.len(), 1, "{tags:?}");
+    assert!(!tags[0].is_empty());
+    rig.release(&point);
+    assert_eq!(done(rig.zfs().holds(&point)), [""; 0]);
+    assert_refused(rig.zfs().holds(&at(&name, "absent")), ErrorKind::NotFound);
+}
+
 /// One that is larger than asked for is refused, not cut.
 pub fn a_file_is_read_from_a_snapshot(rig: &dyn ZfsRig) {
     let name = created(rig, "a b");
