@@ -54,6 +54,13 @@ pub trait Zfs: Send + Sync + 'static {
     /// [`BatchError`] says which were not destroyed and why; [`BatchError::others_done`] whether the others were.
     fn destroy_by_guid(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<(), BatchError>;
 
+    /// Bytes that would be free if all snapshots of a dataset from `first` to `last` were destroyed: more than what each
+    /// of them holds alone, for what some of them share goes too.
+    ///
+    /// # Errors
+    /// [`Error`] if one of them does not exist, or `last` is older than `first` or one of another dataset.
+    fn space_of_range(&self, first: &SnapshotName, last: &SnapshotName) -> Result<u64, Error>;
+
     /// The tags of the holds of a snapshot.
     ///
     /// # Errors
@@ -185,6 +192,10 @@ macro_rules! same_calls {
 
         fn destroy_by_guid(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<(), BatchError> {
             <$engine>::destroy_by_guid(self, snapshots)
+        }
+
+        fn space_of_range(&self, first: &SnapshotName, last: &SnapshotName) -> Result<u64, Error> {
+            <$engine>::space_of_range(self, first, last)
         }
 
         fn pool_health(&self, pool: &str) -> Result<PoolHealth, Error> {

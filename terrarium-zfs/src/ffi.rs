@@ -128,6 +128,7 @@ library! {
         fn lzc_destroy_bookmarks(*mut RawList, *mut *mut RawList) -> c_int;
         fn lzc_send(*const c_char, *const c_char, c_int, c_uint) -> c_int;
         fn lzc_send_resume(*const c_char, *const c_char, c_int, c_uint, u64, u64) -> c_int;
+        fn lzc_snaprange_space(*const c_char, *const c_char, *mut u64) -> c_int;
         fn lzc_send_space(*const c_char, *const c_char, c_uint, *mut u64) -> c_int;
         fn lzc_receive_with_cmdprops(
             *const c_char, *mut RawList, *mut RawList, *mut u8, c_uint, *const c_char, Boolean,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::Programs;
 use crate::error::{Attempt, BatchError, Error};
-use crate::handle::{Batch, CName, ZfsCore, by_errno, user_properties_to_nvlist};
+use crate::handle::{Batch, CName, ZfsCore, by_errno, done, user_properties_to_nvlist};
 use crate::ids::Guid;
 use crate::names::SnapshotName;
 use crate::nvlist::{NvList, Value};
@@ -15,6 +15,9 @@ use crate::properties::{UserProperties, check_user_property, check_user_property
 /// The longest tag of a hold: the kernel stores it as a name in a ZAP (`ZAP_MAXNAMELEN` less the
 /// terminating NUL), yet checks for one byte more.
 const MAX_TAG_LEN: usize = 255;
+
+/// What an error of [`ZfsCore::space_of_range`] says was attempted.
+const SPACE: &str = "find out the space of";
 
 impl ZfsCore {
     /// Takes snapshots of several datasets of one pool in one transaction group, all or none, all
@@ -157,6 +160,21 @@ impl ZfsCore {
             (tag.to_string_lossy().into_owned(), time)
         });
         Ok(holds.collect())
+    }
+
+    /// Bytes that would be free if all snapshots of a dataset from `first` to `last` were destroyed: more than what each
+    /// of them holds alone, for what some of them share goes too.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::InvalidArgument`] if `first` is not `last` or an earlier one of its dataset.
+    pub fn space_of_range(&self, first: &SnapshotName, last: &SnapshotName) -> Result<u64, Error> {
+        let (c_first, c_last) = (first.c(), last.c());
+        let mut bytes = 0;
+        // SAFETY: the library is initialised; the names outlive the call, which writes to `bytes`.
+        let errno = unsafe {
+            (self.library.lzc_snaprange_space)(c_first.as_ptr(), c_last.as_ptr(), &mut bytes)
+        };
+        done(SPACE, last.as_str(), errno).map(|()| bytes)
     }
 
     /// Sets user properties of a dataset or snapshot, or removes those that are `None` (so that

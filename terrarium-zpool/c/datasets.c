@@ -177,6 +177,35 @@ snapshots_destroy(request_t *request)
 	return (with_errors(request, destroy_now));
 }
 
+/* What would be free without the snapshots from one to another, both of them included (zfs_ioc_space_snaps). */
+int
+snapshots_space(request_t *request)
+{
+	const char *first = text(request, "first"), *last = text(request, "last");
+	dsl_pool_t *dp;
+	dsl_dataset_t *from, *to;
+	uint64_t used, compressed, uncompressed;
+	int error = dsl_pool_hold(last, FTAG, &dp);
+
+	if (error != 0)
+		return (error);
+	error = dsl_dataset_hold(dp, last, FTAG, &to);
+	if (error == 0) {
+		error = dsl_dataset_hold(dp, first, FTAG, &from);
+		if (error == 0) {
+			error = from->ds_is_snapshot && to->ds_is_snapshot ?
+			    dsl_dataset_space_wouldfree(from, to, &used, &compressed, &uncompressed) :
+			    EINVAL;
+			if (error == 0)
+				fnvlist_add_uint64(request->out, "bytes", used);
+			dsl_dataset_rele(from, FTAG);
+		}
+		dsl_dataset_rele(to, FTAG);
+	}
+	dsl_pool_rele(dp, FTAG);
+	return (error);
+}
+
 static int
 hold_for_good(nvlist_t *holds, nvlist_t *errors)
 {

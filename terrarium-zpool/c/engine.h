@@ -60,7 +60,7 @@ operation_t pool_create, pool_open, pool_close, pool_health;
 /* datasets.c */
 operation_t dataset_create, dataset_clone, dataset_promote, dataset_rename, dataset_destroy,
     dataset_rollback, dataset_look_up;
-operation_t snapshots_destroy, snapshots_hold, snapshots_release;
+operation_t snapshots_destroy, snapshots_space, snapshots_hold, snapshots_release;
 operation_t bookmarks_create, bookmarks_destroy;
 operation_t run_program;
 int set_properties(const char *dataset, nvlist_t *properties, nvlist_t *failed);

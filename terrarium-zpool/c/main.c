@@ -55,6 +55,7 @@ static const struct {
 	{ "occupy", dataset_occupy },
 	{ "leave", dataset_leave },
 	{ "destroy-snapshots", snapshots_destroy },
+	{ "space", snapshots_space },
 	{ "hold", snapshots_hold },
 	{ "release", snapshots_release },
 	{ "bookmark", bookmarks_create },

@@ -8,7 +8,7 @@ use terrarium_zfs::engine::{
 use terrarium_zfs::nvlist::NvList;
 use terrarium_zfs::{BatchError, Error, Guid, SnapshotName, UserProperties};
 
-use crate::engine::{Engine, errno};
+use crate::engine::{Engine, errno, number};
 
 impl Engine {
     /// Takes snapshots of several datasets in one transaction group, all or none, each with its own
@@ -55,6 +55,18 @@ impl Engine {
     /// [`ZfsCore::destroy_by_guid`](terrarium_zfs::ZfsCore::destroy_by_guid).
     pub fn destroy_by_guid(&self, snapshots: &[(SnapshotName, Guid)]) -> Result<(), BatchError> {
         terrarium_zfs::engine::destroy_by_guid(self, snapshots)
+    }
+
+    /// Bytes that would be free if all snapshots of a dataset from `first` to `last` were destroyed.
+    ///
+    /// # Errors
+    /// As [`ZfsCore::space_of_range`](terrarium_zfs::ZfsCore::space_of_range).
+    pub fn space_of_range(&self, first: &SnapshotName, last: &SnapshotName) -> Result<u64, Error> {
+        let mut request = NvList::new()?;
+        request.add_str("first", first.as_str())?;
+        request.add_str("last", last.as_str())?;
+        let answer = self.call("space", "find out the space of", last.as_str(), request)?;
+        Ok(number(answer.view(), "bytes"))
     }
 
     /// The tags of a snapshot's holds.

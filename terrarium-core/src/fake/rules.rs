@@ -137,6 +137,31 @@ impl Pool {
         failures
     }
 
+    /// `dsl_dataset_space_wouldfree`: what no snapshot beside the range shares, each file once.
+    pub(super) fn space_of_range(
+        &self,
+        first: &SnapshotName,
+        last: &SnapshotName,
+    ) -> Result<u64, Error> {
+        let what = "find out the space of";
+        let (head, to) = self.snapshot(what, last)?;
+        let (_, from) = self.snapshot(what, first)?;
+        if first.dataset_str() != last.dataset_str() || from > to {
+            return Err(Error::InvalidArgument(Attempt::new(what, last.as_str())));
+        }
+        let contents = head.snapshots.iter().map(|frozen| &frozen.content);
+        let contents: Vec<_> = contents.chain([&head.content]).collect();
+        let before = from.checked_sub(1).map(|before| contents[before]);
+        // What several share is counted for the last that has it.
+        let alone = (from..=to).map(|at| {
+            let others = before
+                .into_iter()
+                .chain(contents[at + 1..=to + 1].iter().copied());
+            contents[at].unshared(others)
+        });
+        Ok(alone.sum())
+    }
+
     /// What keeps a snapshot from being destroyed (`dsl_destroy_snapshot_check_impl`).
     fn in_the_way(&self, what: &'static str, object: &str, snapshot: &Frozen) -> Option<Error> {
         let attempt = Attempt::new(what, object);

@@ -186,6 +186,13 @@ impl Zfs for FakeZfs {
         })
     }
 
+    fn space_of_range(&self, first: &SnapshotName, last: &SnapshotName) -> Result<u64, Error> {
+        let objects = [first.as_str(), last.as_str()];
+        self.call("space_of_range", &objects, Need::Read, |pool, _| {
+            pool.space_of_range(first, last)
+        })
+    }
+
     fn holds(&self, snapshot: &SnapshotName) -> Result<Vec<String>, Error> {
         self.call("holds", &[snapshot.as_str()], Need::Read, |pool, _| {
             let (head, position) = pool.snapshot("list the holds of", snapshot)?;
@@ -286,6 +293,7 @@ fn verb(call: &'static str) -> &'static str {
     match call {
         "destroy_snapshots" | "destroy_by_guid" | "destroy_recursively" => "destroy",
         "holds" => "list the holds of",
+        "space_of_range" => "find out the space of",
         "clone_snapshot" => "clone to",
         "check_promote" => "promote",
         "guid" => "look up",

@@ -53,6 +53,7 @@ macro_rules! zfs_cases {
             a_snapshot_is_destroyed_by_its_guid_and_not_another_of_its_name
             what_cannot_be_destroyed_by_guid_does_not_keep_the_others
             the_holds_of_a_snapshot_are_named
+            a_range_of_snapshots_frees_what_they_share_too
             a_file_is_read_from_a_snapshot
             a_clone_starts_from_its_origin_and_owns_its_properties
             an_untouched_clone_has_written_what_every_fresh_clone_has

@@ -191,6 +191,36 @@ pub fn the_holds_of_a_snapshot_are_named(rig: &dyn ZfsRig) {
     assert_refused(rig.zfs().holds(&at(&name, "absent")), ErrorKind::NotFound);
 }
 
+/// And what is shared with a neighbour stays.
+pub fn a_range_of_snapshots_frees_what_they_share_too(rig: &dyn ZfsRig) {
+    let (name, other) = (created(rig, "a b"), created(rig, "other"));
+    rig.write(&name, "lasting", &noise(60_000, 1));
+    let first = taken(rig, &name, "1");
+    rig.write(&name, "passing", &noise(100_000, 2));
+    let [second, third] = ["2", "3"].map(|point| taken(rig, &name, point));
+    rig.write(&name, "passing", b"");
+    let last = taken(rig, &name, "4");
+    let space = |from, to| done(rig.zfs().space_of_range(from, to));
+    for alone in [&second, &third] {
+        assert!(snapshot(rig, alone).used < 100_000, "they share it");
+        assert_eq!(space(alone, alone), snapshot(rig, alone).used);
+    }
+    let both = space(&second, &third);
+    assert!((100_000..160_000).contains(&both), "{both}");
+    assert!(space(&first, &last) >= both);
+    done(
+        rig.zfs()
+            .destroy_snapshots(&[second.clone(), third.clone()]),
+    );
+
+    let strange = taken(rig, &other, "1");
+    let refused = |from, to, kind| assert_refused(rig.zfs().space_of_range(from, to), kind);
+    refused(&last, &first, ErrorKind::InvalidArgument);
+    refused(&strange, &last, ErrorKind::InvalidArgument);
+    refused(&second, &last, ErrorKind::NotFound);
+    refused(&first, &third, ErrorKind::NotFound);
+}
+
 /// One that is larger than asked for is refused, not cut.
 pub fn a_file_is_read_from_a_snapshot(rig: &dyn ZfsRig) {
     let name = created(rig, "a b");
