@@ -1,5 +1,6 @@
 //! Flags, and what they are allowed to be.
 
+mod points;
 pub(crate) mod timers;
 
 use std::path::{Component, Path, PathBuf};
@@ -16,6 +17,9 @@ use terrarium_core::{
 };
 
 use crate::archive::args::{Archive, IdentityArgs, PlaceArgs, WorkArgs};
+
+pub(crate) use points::{Adopt, AdoptArgs, DeleteArgs, EditArgs};
+use points::{DELETE_EXAMPLES, EDIT_EXAMPLES};
 
 const ABOUT: &str = "A time machine for LXD containers on ZFS";
 
@@ -171,6 +175,9 @@ pub(crate) enum Topic {
     /// List, take and restore snapshots
     #[command(subcommand, arg_required_else_help = true)]
     Backup(Backup),
+    /// Let Terrarium keep and remove what another program took
+    #[command(subcommand, arg_required_else_help = true)]
+    Adopt(Adopt),
     /// Look into send streams, on any machine
     #[command(subcommand, arg_required_else_help = true)]
     Stream(Stream),
@@ -196,6 +203,15 @@ pub(crate) enum Backup {
     /// Take back the last restore in place
     #[command(after_help = UNDO_EXAMPLES)]
     Undo(UndoArgs),
+    /// Change the alias and the expiry of a restore point
+    #[command(after_help = EDIT_EXAMPLES)]
+    Edit(Box<EditArgs>),
+    /// Delete restore points by hand
+    #[command(after_help = DELETE_EXAMPLES)]
+    Delete(DeleteArgs),
+    /// `adopt`, which is no topic of its own for what it does to the host
+    #[command(skip)]
+    Adopt(Adopt),
     /// Store the newest restore point of one, several or all instances in the archive
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<ExportArgs>),
@@ -215,6 +231,9 @@ impl Backup {
             Backup::Snapshot(args) => !args.dry_run,
             Backup::Restore(args) => !args.consent.dry_run,
             Backup::Undo(args) => !args.consent.dry_run,
+            Backup::Edit(args) => !args.dry_run,
+            Backup::Delete(args) => !args.consent.dry_run,
+            Backup::Adopt(Adopt::Sanoid(args)) => !args.consent.dry_run,
             Backup::Export(args) => !args.dry_run,
         }
     }
@@ -239,6 +258,9 @@ impl Backup {
         match self {
             Backup::List(_)
             | Backup::Snapshot(_)
+            | Backup::Edit(_)
+            | Backup::Delete(_)
+            | Backup::Adopt(_)
             | Backup::Export(_)
             | Backup::Verify(_)
             | Backup::Drill(_) => None,

@@ -13,7 +13,7 @@ use terrarium_zfs::ZfsCore;
 use tokio::runtime::Runtime;
 
 use crate::archive;
-use crate::args::{Cli, Needs, Stream, Topic};
+use crate::args::{Backup, Cli, Needs, Stream, Topic};
 use crate::command::{self, Context};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
@@ -36,8 +36,13 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
+    let adopt;
     let command = match &cli.topic {
         Topic::Backup(command) => command,
+        Topic::Adopt(what) => {
+            adopt = Backup::Adopt(what.clone());
+            &adopt
+        }
         Topic::Archive(_) if cli.pool_file.is_some() => {
             let why = "--pool-file is for backup commands; an archive needs no pool";
             return Err(Failure::new(Exit::Usage, why));

@@ -16,7 +16,7 @@ use terrarium_core::{
 };
 use terrarium_zfs::{SnapshotName, UserProperties};
 
-use crate::args::{Cli, Topic};
+use crate::args::{Backup, Cli, Topic};
 use crate::command::{self, Context};
 use crate::console::{Console, Input};
 use crate::render;
@@ -119,8 +119,17 @@ impl Scene {
         tokio::join!(self.run(line), signal).0
     }
 
+    /// Runs a command line of `adopt` where nobody can be asked.
+    pub(crate) async fn adopt(&self, line: &[&str]) -> Said {
+        self.topic("adopt", None, line).await
+    }
+
     async fn command(&self, input: Option<Input>, line: &[&str]) -> Said {
-        let cli = Cli::try_parse_from(["terrariumctl", "backup"].iter().chain(line)).unwrap();
+        self.topic("backup", input, line).await
+    }
+
+    async fn topic(&self, topic: &str, input: Option<Input>, line: &[&str]) -> Said {
+        let cli = Cli::try_parse_from(["terrariumctl", topic].iter().chain(line)).unwrap();
         let (out, err) = (Buffer::default(), Buffer::default());
         let mut console = Console::of(out.clone(), err.clone(), input);
         console.json = cli.json;
@@ -131,10 +140,12 @@ impl Scene {
             interrupt: self.interrupt.clone(),
             site: Site::Host,
         };
-        let Topic::Backup(command) = &cli.topic else {
-            panic!("{line:?} is no backup command");
+        let command = match cli.topic {
+            Topic::Backup(command) => command,
+            Topic::Adopt(what) => Backup::Adopt(what),
+            _ => panic!("{line:?} is for no host"),
         };
-        let done = command::local(&self.host, command, &context).await;
+        let done = command::local(&self.host, &command, &context).await;
         let exit = done.unwrap_or_else(|failure| render::show(&context.console, &failure));
         Said {
             code: exit.code(),

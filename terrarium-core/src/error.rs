@@ -69,6 +69,24 @@ pub enum Error {
         /// The point that has it.
         snapshot: String,
     },
+    /// A restore point is not to be had for what was asked.
+    #[error("cannot {operation} {snapshot}: {why}")]
+    PointRefused {
+        /// What was asked, in the imperative.
+        operation: &'static str,
+        /// The point.
+        snapshot: String,
+        /// What stands in the way.
+        why: String,
+        /// What to do instead.
+        instead: String,
+    },
+    /// An expiry that would be over at once.
+    #[error("{expires} is past: an expiry must lie in the future")]
+    ExpiryPast {
+        /// What was asked for.
+        expires: jiff::Timestamp,
+    },
     /// A profile of the source does not exist where the new instance is to be.
     #[error("project {project} has no profile {profile}, which {instance} uses")]
     NoProfile {
@@ -151,6 +169,15 @@ pub enum Error {
         #[source]
         source: BatchError,
     },
+    /// Some of several snapshots could not be destroyed; the others were.
+    #[error("{}{source}", others(*destroyed, source))]
+    NotAllDestroyed {
+        /// How many were destroyed.
+        destroyed: usize,
+        /// Which were not, and why.
+        #[source]
+        source: BatchError,
+    },
     /// LXD refused, failed or is not there.
     #[error(transparent)]
     Instances(#[from] InstancesError),
@@ -204,31 +231,31 @@ impl Error {
             | Error::NoProfile { .. }
             | Error::Ephemeral { .. }
             | Error::RollbackBlocked { .. }
+            | Error::PointRefused { .. }
             | Error::Changed { .. }
             | Error::Mounted { .. }
             | Error::Locked(_)
             | Error::Instances(InstancesError::StopTimedOut { .. }) => Class::Refused,
-            Error::Name(_) | Error::Instances(InstancesError::DoesNotRun { .. }) => Class::Usage,
+            Error::Name(_)
+            | Error::ExpiryPast { .. }
+            | Error::Instances(InstancesError::DoesNotRun { .. }) => Class::Usage,
             Error::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 Class::Unavailable
             }
             Error::Pool { .. } => Class::Unavailable,
             Error::Interrupted => Class::Interrupted,
             Error::Zfs(error) => class_of_zfs(error.kind()),
-            Error::ZfsBatch(error) => {
-                let classes = error
-                    .failures
-                    .iter()
-                    .map(|(_, error)| class_of_zfs(error.kind()));
-                classes
-                    .reduce(|a, b| if a == b { a } else { Class::Failed })
-                    .unwrap_or(Class::Failed)
-            }
+            Error::ZfsBatch(error) => class_of_batch(error),
+            Error::NotAllDestroyed {
+                destroyed: 0,
+                source,
+            } => class_of_batch(source),
             Error::Instances(InstancesError::Lxd { source, .. }) => class_of_lxd(source),
             Error::Instances(InstancesError::Pool { source, .. }) => class_of_zfs(source.kind()),
             Error::Instances(InstancesError::Answer { .. })
             | Error::Intent { .. }
             | Error::PartlyTaken { .. }
+            | Error::NotAllDestroyed { .. }
             | Error::File { .. }
             | Error::Fault { .. } => Class::Failed,
         }
@@ -253,6 +280,10 @@ impl Error {
             Error::RollbackBlocked { .. } => {
                 Some("leave out --destroy-newer: a plain restore moves newer points aside and destroys none".to_owned())
             }
+            Error::PointRefused { instead, .. } => Some(instead.clone()),
+            Error::NotAllDestroyed { .. } => {
+                Some("what is held, sent, mounted or cloned from cannot be destroyed; try again when it is not".to_owned())
+            }
             Error::Zfs(error) if error.kind() == ErrorKind::Busy => Some(
                 "a snapshot at or before the point is being sent or is mounted; wait for it, or unmount it".to_owned(),
             ),
@@ -274,6 +305,27 @@ impl Error {
             }
             _ => None,
         }
+    }
+}
+
+fn class_of_batch(error: &BatchError) -> Class {
+    let classes = error
+        .failures
+        .iter()
+        .map(|(_, error)| class_of_zfs(error.kind()));
+    classes
+        .reduce(|a, b| if a == b { a } else { Class::Failed })
+        .unwrap_or(Class::Failed)
+}
+
+/// What to say before the failures of some of several snapshots.
+fn others(destroyed: usize, failed: &BatchError) -> String {
+    match (destroyed, failed.failures.len()) {
+        (0, 1) => String::new(),
+        (destroyed, failed) => format!(
+            "destroyed {destroyed} of {} snapshots: ",
+            destroyed + failed
+        ),
     }
 }
 

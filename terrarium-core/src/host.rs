@@ -3,6 +3,7 @@
 #[cfg(feature = "archive")]
 pub(crate) mod fetch;
 mod origins;
+mod points;
 mod tree;
 
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ use crate::plan::{
 };
 use crate::point::{Kind, RestorePoint};
 use crate::report::Report;
-use crate::selector::{SelectedBy, select, show};
+use crate::selector::select;
 use crate::zfs::Zfs;
 
 /// Where Terrarium keeps its own files on a host.
@@ -391,18 +392,7 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
                 plan
             }
         };
-        if let SelectedBy::Time(time) = &selected.by {
-            let taken = point.created.to_zoned(self.now.time_zone().clone());
-            plan.notices.insert(
-                0,
-                Notice::info(format!(
-                    "{} means {}, taken {}",
-                    show(time),
-                    point.name(),
-                    show(&taken)
-                )),
-            );
-        }
+        plan.notices.splice(0..0, self.time_notice(&selected));
         Ok(Some(plan))
     }
 

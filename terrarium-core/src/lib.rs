@@ -73,7 +73,7 @@ pub use plan::Plan;
 pub use point::{Kind, LXD_SNAPSHOT_PREFIX, Place, RestorePoint};
 #[cfg(feature = "embedded")]
 pub use pool_file::PoolFile;
-pub use report::{Outcome, Report, Restored, StepReport, with_causes};
+pub use report::{Left, Outcome, Report, Restored, StepReport, with_causes};
 pub use selector::{Candidate, SelectError, Selected, SelectedBy, select, show};
 pub use streams::Streams;
 pub use zfs::Zfs;

@@ -28,6 +28,11 @@ pub const LINEAGE: &str = "terrarium:lineage";
 /// Beside it, LXD's `volatile.uuid` of the instance: under another one it is a copy, with a history of its own.
 pub const LINEAGE_OF: &str = "terrarium:lineage-of";
 
+/// On an instance's dataset: whose snapshots count as scheduled ones of ours, carried along by restores in place.
+pub const ADOPTED: &str = "terrarium:adopted";
+/// The value of [`ADOPTED`]: sanoid's.
+pub const ADOPTED_SANOID: &str = "sanoid";
+
 /// On the dataset `containers` of a pool file: what is kept of its instances beside their files.
 pub const INSTANCES: &str = "terrarium:instances";
 

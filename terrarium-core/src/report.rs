@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
-use terrarium_zfs::Guid;
+use terrarium_zfs::{BatchError, Guid};
 
 use crate::error::{Class, Error};
 use crate::intent::{Goal, Intent};
@@ -79,6 +79,16 @@ pub struct StepReport {
     pub outcome: Outcome,
 }
 
+/// An object that a step was not done for.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Left {
+    /// The object.
+    pub object: String,
+    /// Why.
+    pub reason: String,
+}
+
 /// What became of a step.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
@@ -88,6 +98,11 @@ pub enum Outcome {
         /// What people should know.
         #[serde(skip_serializing_if = "Option::is_none")]
         note: Option<String>,
+    },
+    /// It was done but for these.
+    Partly {
+        /// What it was not done for, and why.
+        left: Vec<Left>,
     },
     /// It was not needed, or not possible without harm.
     Skipped {
@@ -103,7 +118,34 @@ pub enum Outcome {
     NotRun,
 }
 
+impl Outcome {
+    pub(crate) fn partly(failed: &BatchError) -> Self {
+        let left = failed.failures.iter().map(|(object, error)| Left {
+            object: object.clone(),
+            reason: error.to_string(),
+        });
+        Outcome::Partly {
+            left: left.collect(),
+        }
+    }
+}
+
 impl Report {
+    /// How many snapshots were destroyed by [`Action::DestroyPoints`].
+    pub fn destroyed(&self) -> usize {
+        let destroyed = self.steps.iter().map(|step| {
+            let Action::DestroyPoints { points } = &step.step.action else {
+                return 0;
+            };
+            match &step.outcome {
+                Outcome::Done { .. } => points.len(),
+                Outcome::Partly { left } => points.len().saturating_sub(left.len()),
+                _ => 0,
+            }
+        });
+        destroyed.sum()
+    }
+
     pub(crate) fn of(plan: &Plan) -> Self {
         let not_run = |step: &Step| StepReport {
             step: step.clone(),
@@ -140,7 +182,8 @@ impl Report {
 
     /// What the outcome means for the caller; `None` if everything was done.
     ///
-    /// A failure counts as a refusal only while no instance was stopped and nothing was left changed.
+    /// A failure counts as a refusal only while no instance was stopped, nothing was destroyed and nothing was left
+    /// changed.
     pub fn class(&self) -> Option<Class> {
         let class = self.error.as_ref()?.class();
         let stopped = self.steps.iter().any(|step| {
@@ -153,7 +196,9 @@ impl Report {
             .is_none_or(|report| report.is_complete());
         match class {
             Class::Interrupted => Some(class),
-            _ if stopped || !all_back || self.is_effective() => Some(Class::Failed),
+            _ if stopped || self.destroyed() > 0 || !all_back || self.is_effective() => {
+                Some(Class::Failed)
+            }
             _ => Some(class),
         }
     }

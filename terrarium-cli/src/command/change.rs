@@ -9,7 +9,7 @@ use crate::command::Context;
 use crate::confirm::{self, Question};
 use crate::exit::{Exit, Failure};
 use crate::progress::Steps;
-use crate::render::{self, Answer, plan, points, report};
+use crate::render::{self, Answer, edited, plan, points, report};
 
 /// What is to be changed.
 pub(crate) struct Change {
@@ -29,6 +29,9 @@ pub(crate) enum Doing {
     Snapshot,
     Restore,
     Undo,
+    Edit,
+    Delete,
+    Adopt,
 }
 
 impl Doing {
@@ -37,6 +40,9 @@ impl Doing {
             Doing::Snapshot => "snapshot",
             Doing::Restore => "restore",
             Doing::Undo => "undo",
+            Doing::Edit => "edit",
+            Doing::Delete => "delete",
+            Doing::Adopt => "adopt",
         }
     }
 
@@ -107,8 +113,8 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
         }
     }
     let report = session.execute(&plan, &steps).await;
-    let after = if context.console.json && what.doing == Doing::Snapshot {
-        // For guids and times of what was taken; the answer does without if this fails.
+    let after = if context.console.json && matches!(what.doing, Doing::Snapshot | Doing::Edit) {
+        // For guids and times of what was taken, and all else of what was edited; the answer does without if this fails.
         host.observe(&(context.clock)()).await.ok()
     } else {
         None
@@ -175,7 +181,7 @@ impl Change {
             console.answer_json(&answer.with_points(taken.unwrap_or_default()))?;
             return Ok(exit);
         }
-        if report.is_effective() {
+        if report.is_effective() || edited::destroys(report) {
             console.answer(&report::success(
                 report,
                 self.doing,
@@ -186,7 +192,10 @@ impl Change {
         }
         if let Some(failure) = &failure {
             console.tell(&render::failure(failure));
-            console.tell(&report::aftermath(report));
+            // What was destroyed has been said.
+            if report.destroyed() == 0 {
+                console.tell(&report::aftermath(report));
+            }
         }
         if console.verbose {
             console.tell(&report::steps(report));

@@ -1,7 +1,9 @@
 //! The commands: what is asked of terrarium-core, and how its answer is shown.
 
+mod adopt;
 mod change;
 pub(crate) mod drill;
+mod edit;
 pub(crate) mod everywhere;
 mod export;
 mod list;
@@ -23,7 +25,7 @@ use lxd_client::Client;
 use terrarium_core::{Host, Instances, Streams};
 use terrarium_zfs::ZfsCore;
 
-use crate::args::{Backup, Source, Sources};
+use crate::args::{Adopt, Backup, Source, Sources};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::signal::Interrupt;
@@ -62,6 +64,9 @@ pub(crate) async fn backup<Z: Streams, I: Instances>(
         Backup::List(args) => list::list(host, args, context).await,
         Backup::Snapshot(args) => snapshot::snapshot(host, args, context).await,
         Backup::Undo(args) => undo::undo(host, args, context).await,
+        Backup::Edit(args) => edit::edit(host, args, context).await,
+        Backup::Delete(args) => edit::delete(host, args, context).await,
+        Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
         Backup::Export(args) => export::export(host, args, context).await,
         Backup::Verify(args) => verify::verify(Here::Host(host), args, context).await,
         Backup::Drill(args) => drill::drill(Here::Host(host), args, context).await,
@@ -109,6 +114,9 @@ pub(crate) async fn local<Z: terrarium_core::Zfs, I: Instances>(
         Backup::Snapshot(args) => snapshot::snapshot(host, args, context).await,
         Backup::Restore(args) => restore::restore(host, args, context).await,
         Backup::Undo(args) => undo::undo(host, args, context).await,
+        Backup::Edit(args) => edit::edit(host, args, context).await,
+        Backup::Delete(args) => edit::delete(host, args, context).await,
+        Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
         Backup::Export(_) | Backup::Verify(_) | Backup::Drill(_) => panic!("it takes an archive"),
     }
 }

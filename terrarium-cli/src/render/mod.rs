@@ -2,6 +2,7 @@
 
 pub(crate) mod archive;
 pub(crate) mod drill;
+pub(crate) mod edited;
 pub(crate) mod everywhere;
 pub(crate) mod export;
 pub(crate) mod plan;

@@ -48,7 +48,12 @@ pub(crate) fn question(
     let summary = summary(plan, inventory, recoveries, now, site);
     Question {
         text: format!("About to {}\n{}", one_line(&plan.title), summary.trim_end()),
-        destroys: contains(plan, |action| matches!(action, Action::Rollback { .. })),
+        destroys: contains(plan, |action| {
+            matches!(
+                action,
+                Action::Rollback { .. } | Action::DestroyPoints { .. }
+            )
+        }),
     }
 }
 
@@ -82,6 +87,8 @@ fn summary(
             let _ = writeln!(text, "  {line}");
         }
     }
+    let actions = plan.steps.iter().map(|step| &step.action);
+    text.push_str(&super::edited::planned(actions, inventory, now));
     for notice in &plan.notices {
         text.push_str(&super::notice(notice));
     }

@@ -368,7 +368,7 @@ pub(crate) struct Taken<'a> {
 }
 
 /// The points that stand for these snapshots.
-pub(crate) fn taken<'a>(inventory: &'a Inventory, snapshots: &[&SnapshotName]) -> Vec<Taken<'a>> {
+pub(crate) fn taken<'a>(inventory: &'a Inventory, snapshots: &[SnapshotName]) -> Vec<Taken<'a>> {
     let covered = inventory
         .instances
         .iter()
@@ -378,7 +378,7 @@ pub(crate) fn taken<'a>(inventory: &'a Inventory, snapshots: &[&SnapshotName]) -
         });
     covered
         .flat_map(|(id, covered)| covered.points.iter().map(move |point| (id, point)))
-        .filter(|(_, point)| snapshots.contains(&&point.snapshot))
+        .filter(|(_, point)| snapshots.contains(&point.snapshot))
         .map(|(id, point)| Taken {
             project: id.project.as_str(),
             instance: id.name.as_str(),

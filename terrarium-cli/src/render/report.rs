@@ -10,7 +10,7 @@ use terrarium_core::{
 use terrarium_zfs::SnapshotName;
 
 use super::plan::{Target, snapshot_line, undo_time};
-use super::{capitalised, one_line, units};
+use super::{capitalised, edited, one_line, units};
 use crate::command::Doing;
 use crate::exit::{Exit, Failure};
 use crate::site::{Site, shell_word};
@@ -25,10 +25,18 @@ pub(crate) fn success(
 ) -> String {
     let mut text = match &report.restored {
         Some(restored) => restored_text(report, restored, doing, before, now),
-        None => snapshots_text(report, before, now) + &started_text(report),
+        None => {
+            snapshots_text(report, before, now)
+                + &edited::done(report, before, now)
+                + &adopted_text(report, doing)
+                + &started_text(report)
+        }
     };
-    for notice in &report.notices {
-        text.push_str(&super::notice(notice));
+    // What follows from what was not done is not so.
+    if report.is_effective() {
+        for notice in &report.notices {
+            text.push_str(&super::notice(notice));
+        }
     }
     for step in &report.steps {
         if let Outcome::Done { note: Some(note) } = &step.outcome {
@@ -125,6 +133,14 @@ fn snapshots_text(report: &Report, before: &Inventory, now: &Zoned) -> String {
     text
 }
 
+/// What a report says of instances whose snapshots of sanoid's are ours from now on, or are not any more.
+fn adopted_text(report: &Report, doing: Doing) -> String {
+    if doing != Doing::Adopt || report.steps.is_empty() {
+        return String::new();
+    }
+    format!("Done: {}.\n", one_line(&report.title))
+}
+
 /// What a report without a restore says of instances that it started.
 fn started_text(report: &Report) -> String {
     let started = report
@@ -137,17 +153,24 @@ fn started_text(report: &Report) -> String {
     started.collect()
 }
 
-/// The snapshots that a report without a restore speaks of.
-pub(crate) fn snapshots(report: &Report) -> Vec<&SnapshotName> {
-    let taken =
-        report
-            .steps
-            .iter()
-            .filter_map(|step| match (&step.step.action, &report.restored) {
-                (Action::Snapshot { snapshots }, None) => Some(snapshots),
-                _ => None,
-            });
-    taken.flatten().map(|(name, _)| name).collect()
+/// The snapshots that a report without a restore speaks of: those that were taken, and those that were edited.
+pub(crate) fn snapshots(report: &Report) -> Vec<SnapshotName> {
+    if report.restored.is_some() {
+        return Vec::new();
+    }
+    let mut spoken_of = Vec::new();
+    for step in &report.steps {
+        match &step.step.action {
+            Action::Snapshot { snapshots } => {
+                spoken_of.extend(snapshots.iter().map(|(name, _)| name.clone()));
+            }
+            Action::SetProperties { object, .. } => {
+                spoken_of.extend(SnapshotName::new(object).ok());
+            }
+            _ => {}
+        }
+    }
+    spoken_of
 }
 
 /// A recovery that a session began with, in one line; with all its steps if that is wanted.
@@ -260,6 +283,10 @@ pub(crate) fn steps(report: &Report) -> String {
         let became = match &step.outcome {
             Outcome::Done { note: None } => "done".to_owned(),
             Outcome::Done { note: Some(note) } => format!("done, but {}", one_line(note)),
+            Outcome::Partly { left } => {
+                let left: Vec<_> = left.iter().map(|left| one_line(&left.reason)).collect();
+                format!("done, but {}", left.join("; "))
+            }
             Outcome::Skipped { reason } => format!("skipped, {}", one_line(reason)),
             Outcome::Failed { reason } => format!("failed, {}", one_line(reason)),
             Outcome::NotRun => "not run".to_owned(),

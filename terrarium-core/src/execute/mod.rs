@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use terrarium_zfs::BatchError;
 
 use crate::details::DetailsDir;
 use crate::error::Error;
@@ -77,6 +78,7 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
 
     async fn run(&self, plan: &Plan) -> Report {
         let mut report = Report::of(plan);
+        let mut unfinished: Option<BatchError> = None;
         for (index, step) in plan.steps.iter().enumerate() {
             let outcome = match self.progress.step_begins(index, plan, step) {
                 // Who interrupts an operation wants it taken back, not left in its middle.
@@ -89,6 +91,15 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
             };
             let (outcome, error) = match outcome {
                 Ok(outcome) => (outcome, None),
+                // One that stays stops none of the others.
+                Err(Error::NotAllDestroyed { source, .. }) => {
+                    let outcome = Outcome::partly(&source);
+                    match &mut unfinished {
+                        Some(all) => all.failures.extend(source.failures),
+                        None => unfinished = Some(source),
+                    }
+                    (outcome, None)
+                }
                 Err(error) => {
                     let reason = with_causes(&error);
                     (Outcome::Failed { reason }, Some(error))
@@ -101,6 +112,10 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 report.error = error;
                 break;
             }
+        }
+        if let (None, Some(source)) = (&report.error, unfinished) {
+            let destroyed = report.destroyed();
+            report.error = Some(Error::NotAllDestroyed { destroyed, source });
         }
         report
     }

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::instances::Instances;
 use crate::intent::{Goal, Intent};
 use crate::names::InstanceRef;
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, DoomedPoint, Plan};
 use crate::point::{LXD_SNAPSHOT_PREFIX, lxd_record_name};
 use crate::property;
 use crate::report::{Outcome, with_causes};
@@ -126,6 +126,15 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 let changes = BTreeMap::from([(property::LAST_USED.to_owned(), now)]);
                 self.set_properties(snapshot.to_string(), changes).await
             }
+            Action::SetProperties {
+                object,
+                guid,
+                changes,
+            } => {
+                self.expect_guid(object, *guid).await?;
+                self.set_properties(object.clone(), changes.clone()).await
+            }
+            Action::DestroyPoints { points } => self.destroy_points(points).await,
             Action::ClearIntent { dataset } => {
                 let (dataset, _) = self.expect_ours(plan, dataset).await?;
                 let removal = Intent::removal(&dataset.local);
@@ -277,6 +286,20 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         self.on_zfs(move |zfs| zfs.destroy_by_guid(&snapshots))
             .await?;
         Ok(DONE)
+    }
+
+    /// Destroys all that can be; that one cannot be destroyed is no error of the whole.
+    async fn destroy_points(&self, points: &[DoomedPoint]) -> Result<Outcome, Error> {
+        let wanted = points
+            .iter()
+            .map(|point| (point.snapshot.clone(), point.guid));
+        match self.destroy_snapshots(wanted.collect()).await {
+            Err(Error::ZfsBatch(source)) if source.others_done => Err(Error::NotAllDestroyed {
+                destroyed: points.len().saturating_sub(source.failures.len()),
+                source,
+            }),
+            done => done,
+        }
     }
 
     /// LXD's unmount may come later than its stop.

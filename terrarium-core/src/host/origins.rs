@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use terrarium_zfs::{DatasetName, Listing};
+use terrarium_zfs::{DatasetName, Guid, Listing, SnapshotName};
 
 use super::Session;
 use crate::error::Error;
@@ -68,7 +68,7 @@ fn sweep<Z: Zfs>(zfs: &Z, layout: &PoolLayout) -> Result<(), Error> {
             return Ok(());
         };
         if !snapshots.is_empty() {
-            zfs.destroy_snapshots(&snapshots)?;
+            zfs.destroy_by_guid(&snapshots)?;
         }
         // One that has got a clone meanwhile, or children, refuses.
         zfs.destroy(dataset)?;
@@ -80,7 +80,7 @@ fn unused(
     listing: &Listing,
     layout: &PoolLayout,
     dataset: &DatasetName,
-) -> Option<Vec<terrarium_zfs::SnapshotName>> {
+) -> Option<Vec<(SnapshotName, Guid)>> {
     let guid = layout.origin_of(dataset)?;
     let of_it = |name: &str| name == dataset.as_str();
     let snapshots = listing.snapshots.iter();
@@ -91,6 +91,10 @@ fn unused(
         |snapshot: &&terrarium_zfs::Snapshot| snapshot.clones.is_empty() && snapshot.userrefs == 0;
     // A removal that was cut off has left none.
     let is_origin = snapshots.is_empty() || snapshots.iter().any(|one| one.guid == guid);
-    (is_origin && snapshots.iter().all(is_free))
-        .then(|| snapshots.into_iter().map(|one| one.name.clone()).collect())
+    (is_origin && snapshots.iter().all(is_free)).then(|| {
+        snapshots
+            .into_iter()
+            .map(|one| (one.name.clone(), one.guid))
+            .collect()
+    })
 }

@@ -3,7 +3,10 @@
 //! Planning does no I/O and asks no clock: the same inventory, request and time give the same plan.
 //! `--dry-run` prints the very value that [`crate::Session::execute`] consumes.
 
+mod adopt;
 mod as_new;
+mod delete;
+mod edit;
 mod export;
 mod identity;
 mod recovery;
@@ -27,7 +30,10 @@ use crate::layout::PoolLayout;
 use crate::names::{InstanceRef, OperationId};
 use crate::property;
 
+pub use adopt::{AdoptRequest, has_adopted_sanoid, plan_adopt};
 pub use as_new::{AsNewRequest, plan_as_new};
+pub use delete::{DeleteRequest, plan_delete};
+pub use edit::{EditRequest, Setting, plan_edit};
 pub use export::{
     ArchivedOrigin, ArchivedPoint, Base, ChainPolicy, ExportDecision, FullBecause, LiveBranch,
     NoOrigin, Origin, StartsFrom, decide_export,
@@ -110,6 +116,15 @@ pub enum Level {
     Info,
     /// Not as one would expect.
     Warning,
+}
+
+/// A snapshot that is to be destroyed.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct DoomedPoint {
+    /// Its name when the plan was made.
+    pub snapshot: SnapshotName,
+    /// Identity: a snapshot that has got this name since is another one, and stays.
+    pub guid: Guid,
 }
 
 /// One change, small enough that a crash leaves it done or not done.
@@ -277,6 +292,20 @@ pub enum Action {
         /// Its guid.
         guid: Guid,
     },
+    /// Set user properties of a dataset or snapshot.
+    SetProperties {
+        /// The dataset or snapshot.
+        object: String,
+        /// Its guid.
+        guid: Guid,
+        /// New values; `None` removes the property.
+        changes: BTreeMap<String, Option<String>>,
+    },
+    /// Destroy snapshots of one dataset in one transaction group; one that cannot be destroyed stops no other.
+    DestroyPoints {
+        /// The snapshots.
+        points: Vec<DoomedPoint>,
+    },
     /// Destroy a dataset moved aside that holds nothing any more.
     RemoveHusk {
         /// The dataset.
@@ -338,6 +367,8 @@ impl Action {
             Action::SetConfig { .. } => "set-config",
             Action::DestroyDuplicates { .. } => "destroy-duplicates",
             Action::MarkUsed { .. } => "mark-used",
+            Action::SetProperties { .. } => "set-properties",
+            Action::DestroyPoints { .. } => "destroy-points",
             Action::RemoveHusk { .. } => "remove-husk",
             Action::DestroyStaged { .. } => "destroy-staged",
             Action::DestroySafety { .. } => "destroy-safety",
@@ -423,6 +454,20 @@ impl fmt::Display for Action {
                 write!(f, "destroy what was made on {dataset} for LXD's records")
             }
             Action::MarkUsed { snapshot, .. } => write!(f, "note that {snapshot} was used"),
+            Action::SetProperties {
+                object, changes, ..
+            } => {
+                let keys: Vec<_> = changes.keys().map(String::as_str).collect();
+                write!(f, "set {} of {object}", keys.join(", "))
+            }
+            Action::DestroyPoints { points } => match points.as_slice() {
+                [only] => write!(f, "destroy {}", only.snapshot),
+                several => {
+                    let of = several.first().map(|first| first.snapshot.dataset_str());
+                    let of = of.unwrap_or("nothing");
+                    write!(f, "destroy {} snapshots of {of}", several.len())
+                }
+            },
             Action::RemoveHusk { dataset, .. } => {
                 write!(f, "destroy {dataset} if it holds nothing any more")
             }
@@ -488,13 +533,13 @@ pub(crate) fn carried_properties(
     lineage: bool,
 ) -> BTreeMap<String, String> {
     // Keys come with the origin's encryption; the rest of ours says something about one dataset only.
+    const OF_THE_HISTORY: [&str; 3] = [property::LINEAGE, property::LINEAGE_OF, property::ADOPTED];
     const OF_THE_ORIGIN: [&str; 4] = ["encryption", "keyformat", "keylocation", "pbkdf2iters"];
     local
         .iter()
         .filter(|(key, _)| !OF_THE_ORIGIN.contains(&key.as_str()))
         .filter(|(key, _)| {
-            !key.starts_with("terrarium:")
-                || (lineage && [property::LINEAGE, property::LINEAGE_OF].contains(&key.as_str()))
+            !key.starts_with("terrarium:") || (lineage && OF_THE_HISTORY.contains(&key.as_str()))
         })
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()

@@ -86,7 +86,12 @@ pub fn plan_snapshot(inventory: &Inventory, request: &SnapshotRequest) -> Result
     })
 }
 
-fn refuse_taken(id: &InstanceRef, covered: &Covered, alias: &Alias) -> Result<(), Error> {
+/// An alias is unique over all points of an instance, wherever they lie.
+pub(super) fn refuse_taken(
+    id: &InstanceRef,
+    covered: &Covered,
+    alias: &Alias,
+) -> Result<(), Error> {
     let same = |point: &&RestorePoint| point.alias.as_deref() == Some(alias.as_str());
     match covered.points.iter().find(same) {
         Some(point) => Err(Error::AliasTaken {

@@ -2,6 +2,7 @@
 
 mod failures;
 mod list;
+mod points;
 mod restore;
 mod snapshot;
 

@@ -287,7 +287,9 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         let snapshot = snapshot.clone();
         self.planner
             .on_zfs(move |zfs| match zfs.guid(snapshot.as_str())? {
-                Some(_) => zfs.destroy_snapshots(&[snapshot]).map_err(Error::from),
+                Some(guid) => zfs
+                    .destroy_by_guid(&[(snapshot, guid)])
+                    .map_err(Error::from),
                 None => Ok(()),
             })
             .await?;
@@ -303,10 +305,10 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
                 let snapshots: Vec<_> = listing
                     .snapshots
                     .into_iter()
-                    .map(|snapshot| snapshot.name)
+                    .map(|snapshot| (snapshot.name, snapshot.guid))
                     .collect();
                 if !snapshots.is_empty() {
-                    zfs.destroy_snapshots(&snapshots)?;
+                    zfs.destroy_by_guid(&snapshots)?;
                 }
                 match zfs.destroy(&staged) {
                     Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

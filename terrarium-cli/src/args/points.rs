@@ -1,0 +1,163 @@
+//! Flags of what changes or removes restore points.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use terrarium_core::plan::Setting;
+use terrarium_core::{Alias, InstanceRef};
+
+use super::{ConsentArgs, expiry_from_now};
+
+pub(crate) const EDIT_EXAMPLES: &str = "\
+--at is read as by `backup restore`. An alias is unique for an instance, wherever its points lie. Only points taken on
+demand have an expiry of their own: scheduled ones go by the policy of their instance.
+
+Examples:
+  terrariumctl backup edit --instance web --at before-upgrade --alias 'release 1'
+  terrariumctl backup edit --instance web --at 'release 1' --expires 90d
+  terrariumctl backup edit --instance web --at 'release 1' --no-alias --no-expires";
+
+pub(crate) const DELETE_EXAMPLES: &str = "\
+Points that were taken on demand go; scheduled ones with --force, otherwise `backup prune` removes them. What LXD or
+somebody else made, what is held and what is cloned stays, and it is said what to do instead. Archives are not touched,
+and an export continues from a deleted point as before.
+
+Examples:
+  terrariumctl backup delete --instance web --at before-upgrade --dry-run
+  terrariumctl backup delete --instance web --at snap-20261122-090000 --at 4711 --yes";
+
+pub(crate) const ADOPT_EXAMPLES: &str = "\
+Terrarium removes only what it has taken. Where sanoid took snapshots before, it may be told to treat those as scheduled
+ones of its own; `backup prune --dry-run` then shows what would go. Stop sanoid first: two must not prune the same.
+
+Examples:
+  terrariumctl adopt sanoid --dry-run
+  terrariumctl adopt sanoid --instance web --yes
+  terrariumctl adopt sanoid --undo --yes";
+
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// The instance that the restore point belongs to
+    #[arg(long, value_name = "[PROJECT/]NAME")]
+    pub(crate) instance: InstanceRef,
+    /// The restore point
+    #[arg(long, value_name = "POINT")]
+    pub(crate) at: String,
+    #[command(flatten)]
+    pub(crate) what: EditedArgs,
+    /// Show what would be done and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What is changed of a point.
+#[derive(Debug, Args)]
+#[group(id = "edited", required = true, multiple = true)]
+pub(crate) struct EditedArgs {
+    /// A name to find it by, unique for the instance
+    #[arg(long, value_name = "TEXT", conflicts_with = "no_alias")]
+    alias: Option<Alias>,
+    /// Take its name away
+    #[arg(long)]
+    no_alias: bool,
+    /// When it may be removed: 30m, 12h, 30d, 8w, a date, or a time as in RFC 3339
+    #[arg(long, value_name = "WHEN", value_parser = expiry_from_now, conflicts_with = "no_expires")]
+    expires: Option<Timestamp>,
+    /// Keep it until it is deleted by hand
+    #[arg(long)]
+    no_expires: bool,
+}
+
+impl EditedArgs {
+    pub(crate) fn alias(&self) -> Setting<Alias> {
+        setting(self.alias.clone(), self.no_alias)
+    }
+
+    pub(crate) fn expires(&self) -> Setting<Timestamp> {
+        setting(self.expires, self.no_expires)
+    }
+}
+
+fn setting<T>(value: Option<T>, clear: bool) -> Setting<T> {
+    match value {
+        Some(value) => Setting::Set(value),
+        None if clear => Setting::Clear,
+        None => Setting::Keep,
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// The instance that the restore points belong to
+    #[arg(long, value_name = "[PROJECT/]NAME")]
+    pub(crate) instance: InstanceRef,
+    /// The restore point; may be given several times
+    #[arg(long, value_name = "POINT", required = true)]
+    pub(crate) at: Vec<String>,
+    /// Delete scheduled ones too
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Adopt {
+    /// Treat sanoid's snapshots as scheduled ones of Terrarium's
+    #[command(after_help = ADOPT_EXAMPLES)]
+    Sanoid(AdoptArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// The instance; may be given several times [default: all]
+    #[arg(long = "instance", value_name = "[PROJECT/]NAME")]
+    pub(crate) instances: Vec<InstanceRef>,
+    /// Leave sanoid's snapshots alone again
+    #[arg(long)]
+    pub(crate) undo: bool,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::Cli;
+
+    #[test]
+    fn an_edit_changes_something_and_only_to_what_can_be() {
+        let parsed = |more: &[&str]| {
+            let line = [
+                "terrariumctl",
+                "backup",
+                "edit",
+                "--instance",
+                "web",
+                "--at",
+                "x",
+            ];
+            Cli::try_parse_from(line.iter().chain(more)).is_ok()
+        };
+        for right in [
+            &["--alias", &"é".repeat(100)][..],
+            &["--no-alias", "--expires", "30d"],
+            &["--no-expires"],
+        ] {
+            assert!(parsed(right), "{right:?}");
+        }
+        for wrong in [
+            &[][..],
+            &["--alias", &"é".repeat(101)],
+            &["--alias", "a\u{1b}[2Jb"],
+            &["--alias", "a\nb"],
+            &["--alias", ""],
+            &["--alias", "a", "--no-alias"],
+            &["--expires", "2026-01-01"],
+            &["--expires", "-1d"],
+            &["--expires", "1d", "--no-expires"],
+        ] {
+            assert!(!parsed(wrong), "{wrong:?}");
+        }
+    }
+}
