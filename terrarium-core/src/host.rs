@@ -4,10 +4,13 @@
 pub(crate) mod fetch;
 mod origins;
 mod points;
+mod prune;
 mod tree;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+
+pub use prune::{Pruning, Skipped};
 
 use jiff::Zoned;
 use terrarium_zfs::{PoolHealth, PoolState};

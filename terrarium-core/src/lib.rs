@@ -55,7 +55,9 @@ pub use error::{Class, Error};
 pub use execute::{Progress, Silent};
 #[cfg(feature = "archive")]
 pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, FetchedStream};
-pub use host::{Access, Begun, Destination, Folders, Host, Planner, RestoreRequest, Session};
+pub use host::{
+    Access, Begun, Destination, Folders, Host, Planner, Pruning, RestoreRequest, Session, Skipped,
+};
 pub use instances::{
     Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError,
     Profile, ProjectRecord, SnapshotRecord, Stop, StoragePool,

@@ -1,7 +1,7 @@
 //! One lock for each instance: at most one operation changes it at a time. Snapshots and exports share it, for neither
 //! changes what an instance is, and an export may take hours in which snapshots must go on; of exports there is one at a
 //! time, by a lock of their own. One for the origins that came into a pool from archives: one that has no clone yet is
-//! not taken for one that has none any more. And one for the run that the timer calls.
+//! not taken for one that has none any more. One for each pool that is pruned. And one for the run that the timer calls.
 //!
 //! A lock is an advisory lock (`flock(2)`) on a file that names its owner. The kernel gives it up when its
 //! owner dies, so there is no stale lock: only a file that says who had it last.
@@ -127,6 +127,20 @@ impl LockDir {
             doing,
             now,
         )
+    }
+
+    /// Takes the lock of pruning one of LXD's storage pools.
+    ///
+    /// # Errors
+    /// As [`LockDir::instance`].
+    pub(crate) fn pruning(
+        &self,
+        lxd_pool: &str,
+        doing: &str,
+        now: Timestamp,
+    ) -> Result<Lock, Error> {
+        let file = format!(".prune.{}.lock", lxd_pool.replace('/', "%"));
+        self.take(&file, &format!("pruning pool {lxd_pool}"), doing, now)
     }
 
     fn take(&self, file: &str, what: &str, doing: &str, now: Timestamp) -> Result<Lock, Error> {

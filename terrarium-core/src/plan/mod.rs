@@ -9,6 +9,7 @@ mod delete;
 mod edit;
 mod export;
 mod identity;
+mod prune;
 mod recovery;
 mod recreate;
 mod rewind;
@@ -39,6 +40,7 @@ pub use export::{
     NoOrigin, Origin, StartsFrom, decide_export,
 };
 pub use identity::{IdentityPolicy, Removal};
+pub use prune::{PruneRequest, plan_prune};
 pub use recovery::{Direction, plan_recovery};
 pub use recreate::{RecreateRequest, plan_recreate};
 pub use rewind::{RewindRequest, last_rewind, plan_rewind};
