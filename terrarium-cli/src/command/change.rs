@@ -50,7 +50,7 @@ impl Doing {
     fn access(self) -> Access {
         match self {
             Doing::Snapshot => Access::Snapshot,
-            Doing::Restore | Doing::Undo => Access::Alone,
+            _ => Access::Alone,
         }
     }
 }
