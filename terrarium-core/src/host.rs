@@ -4,6 +4,7 @@
 pub(crate) mod fetch;
 mod origins;
 mod points;
+pub(crate) mod policies;
 mod prune;
 mod tree;
 

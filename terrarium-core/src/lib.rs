@@ -55,6 +55,7 @@ pub use error::{Class, Error};
 pub use execute::{Progress, Silent};
 #[cfg(feature = "archive")]
 pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, FetchedStream};
+pub use host::policies::surplus;
 pub use host::{
     Access, Begun, Destination, Folders, Host, Planner, Pruning, RestoreRequest, Session, Skipped,
 };

@@ -43,6 +43,8 @@ pub const OF_SNAPSHOTS: [&str; 8] = [
 
 /// The LXD config key that marks an instance which a restore is still building.
 pub const LXD_OPERATION: &str = "user.terrarium.operation";
+/// The LXD config key that marks an instance which a drill has made: it goes when the drill ends.
+pub const LXD_DRILL: &str = "user.terrarium.drill";
 /// The LXD config key that keeps an instance from being deleted.
 pub const LXD_PROTECTION: &str = "security.protection.delete";
 /// The LXD config key that names the image's templates to run at the next start.

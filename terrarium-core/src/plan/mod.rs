@@ -14,6 +14,7 @@ mod recovery;
 mod recreate;
 mod rewind;
 mod rollback;
+mod run;
 mod snapshot;
 mod start;
 
@@ -45,6 +46,7 @@ pub use recovery::{Direction, plan_recovery};
 pub use recreate::{RecreateRequest, plan_recreate};
 pub use rewind::{RewindRequest, last_rewind, plan_rewind};
 pub use rollback::plan_rollback;
+pub use run::{Batch, Bundle, RunPlan, Scheduled, plan_run};
 pub use snapshot::{SnapshotRequest, plan_snapshot};
 pub(crate) use start::plan_start;
 
