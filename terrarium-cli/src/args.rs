@@ -1,6 +1,7 @@
 //! Flags, and what they are allowed to be.
 
 mod points;
+mod run;
 pub(crate) mod timers;
 
 use std::path::{Component, Path, PathBuf};
@@ -20,6 +21,8 @@ use crate::archive::args::{Archive, IdentityArgs, PlaceArgs, WorkArgs};
 
 pub(crate) use points::{Adopt, AdoptArgs, DeleteArgs, EditArgs};
 use points::{DELETE_EXAMPLES, EDIT_EXAMPLES};
+use run::{RUN_EXAMPLES, STATUS_EXAMPLES};
+pub(crate) use run::{RunArgs, StatusArgs};
 
 const ABOUT: &str = "A time machine for LXD containers on ZFS";
 
@@ -184,6 +187,12 @@ pub(crate) enum Topic {
     /// Keep restore points in a folder or a bucket, encrypted
     #[command(arg_required_else_help = true)]
     Archive(Archive),
+    /// Take the snapshots that are due, and remove those that no policy has a use for
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Show whether every instance has the snapshots that its policy wants
+    #[command(after_help = STATUS_EXAMPLES)]
+    Status(StatusArgs),
     /// Have systemd call `terrariumctl run` every quarter of an hour
     #[command(subcommand, arg_required_else_help = true)]
     Timers(timers::Timers),
@@ -212,6 +221,12 @@ pub(crate) enum Backup {
     /// `adopt`, which is no topic of its own for what it does to the host
     #[command(skip)]
     Adopt(Adopt),
+    /// `run`, the same
+    #[command(skip)]
+    Run(RunArgs),
+    /// `status`, the same
+    #[command(skip)]
+    Status(StatusArgs),
     /// Store the newest restore point of one, several or all instances in the archive
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<ExportArgs>),
@@ -227,7 +242,8 @@ impl Backup {
     /// Whether the command is to change anything.
     pub(crate) fn changes_something(&self) -> bool {
         match self {
-            Backup::List(_) | Backup::Verify(_) | Backup::Drill(_) => false,
+            Backup::List(_) | Backup::Verify(_) | Backup::Drill(_) | Backup::Status(_) => false,
+            Backup::Run(args) => !args.dry_run,
             Backup::Snapshot(args) => !args.dry_run,
             Backup::Restore(args) => !args.consent.dry_run,
             Backup::Undo(args) => !args.consent.dry_run,
@@ -261,6 +277,8 @@ impl Backup {
             | Backup::Edit(_)
             | Backup::Delete(_)
             | Backup::Adopt(_)
+            | Backup::Run(_)
+            | Backup::Status(_)
             | Backup::Export(_)
             | Backup::Verify(_)
             | Backup::Drill(_) => None,

@@ -36,12 +36,20 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
-    let adopt;
+    let of_host;
     let command = match &cli.topic {
         Topic::Backup(command) => command,
         Topic::Adopt(what) => {
-            adopt = Backup::Adopt(what.clone());
-            &adopt
+            of_host = Backup::Adopt(what.clone());
+            &of_host
+        }
+        Topic::Run(args) => {
+            of_host = Backup::Run(args.clone());
+            &of_host
+        }
+        Topic::Status(args) => {
+            of_host = Backup::Status(args.clone());
+            &of_host
         }
         Topic::Archive(_) if cli.pool_file.is_some() => {
             let why = "--pool-file is for backup commands; an archive needs no pool";

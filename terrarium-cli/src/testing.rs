@@ -143,6 +143,8 @@ impl Scene {
         let command = match cli.topic {
             Topic::Backup(command) => command,
             Topic::Adopt(what) => Backup::Adopt(what),
+            Topic::Run(args) => Backup::Run(args),
+            Topic::Status(args) => Backup::Status(args),
             _ => panic!("{line:?} is for no host"),
         };
         let done = command::local(&self.host, &command, &context).await;

@@ -51,21 +51,8 @@ impl DetailsDir {
     /// # Errors
     /// [`io::Error`] if the directory or file cannot be written.
     pub fn save(&self, operation: &OperationId, details: &Details) -> io::Result<()> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&self.path)?;
-        let temporary = self.path.join(format!("{operation}.tmp"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(details)?)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.file(operation))?;
-        File::open(&self.path)?.sync_all()
+        let text = serde_json::to_vec_pretty(details)?;
+        write_in_full(&self.path, &self.file(operation), &text)
     }
 
     /// Reads the details of an operation; `None` if there are none.
@@ -99,6 +86,26 @@ impl DetailsDir {
     fn file(&self, operation: &OperationId) -> PathBuf {
         self.path.join(format!("{operation}.json"))
     }
+}
+
+/// Writes a file of a folder that only root reads, so that it is there in full or as it was, and outlasts a crash of the
+/// host.
+pub(crate) fn write_in_full(folder: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let temporary = path.with_extension("tmp");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]

@@ -6,12 +6,14 @@ mod origins;
 mod points;
 pub(crate) mod policies;
 mod prune;
+mod run;
 mod tree;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use prune::{Pruning, Skipped};
+pub use run::{RunFailure, RunRecord, RunReport, Taken};
 
 use jiff::Zoned;
 use terrarium_zfs::{PoolHealth, PoolState};
@@ -58,6 +60,8 @@ pub struct Host<Z, I> {
     pub(crate) instances: I,
     details: DetailsDir,
     locks: LockDir,
+    /// Files that outlast a reboot.
+    state: PathBuf,
     /// Journals of exports that were cut off.
     #[cfg(feature = "archive")]
     pub(crate) exports: PathBuf,
@@ -101,6 +105,7 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
             instances,
             details: DetailsDir::new(folders.state.join("operations")),
             locks: LockDir::new(folders.run.join("locks")),
+            state: folders.state.clone(),
             #[cfg(feature = "archive")]
             exports: folders.state.join("exports"),
         }

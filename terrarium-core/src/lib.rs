@@ -46,6 +46,7 @@ mod report;
 #[cfg(feature = "embedded")]
 pub mod scratch;
 mod selector;
+pub mod status;
 mod streams;
 mod text;
 pub mod tree;
@@ -57,7 +58,8 @@ pub use execute::{Progress, Silent};
 pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, FetchedStream};
 pub use host::policies::surplus;
 pub use host::{
-    Access, Begun, Destination, Folders, Host, Planner, Pruning, RestoreRequest, Session, Skipped,
+    Access, Begun, Destination, Folders, Host, Planner, Pruning, RestoreRequest, RunFailure,
+    RunRecord, RunReport, Session, Skipped, Taken,
 };
 pub use instances::{
     Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError,

@@ -10,7 +10,9 @@ mod list;
 mod list_everywhere;
 mod restore;
 mod restore_archived;
+mod run;
 mod snapshot;
+mod status;
 mod stream_info;
 mod stream_look;
 #[cfg(test)]
@@ -67,6 +69,8 @@ pub(crate) async fn backup<Z: Streams, I: Instances>(
         Backup::Edit(args) => edit::edit(host, args, context).await,
         Backup::Delete(args) => edit::delete(host, args, context).await,
         Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
+        Backup::Run(args) => run::run(host, args, context).await,
+        Backup::Status(args) => status::show(host, args, context).await,
         Backup::Export(args) => export::export(host, args, context).await,
         Backup::Verify(args) => verify::verify(Here::Host(host), args, context).await,
         Backup::Drill(args) => drill::drill(Here::Host(host), args, context).await,
@@ -117,6 +121,8 @@ pub(crate) async fn local<Z: terrarium_core::Zfs, I: Instances>(
         Backup::Edit(args) => edit::edit(host, args, context).await,
         Backup::Delete(args) => edit::delete(host, args, context).await,
         Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
+        Backup::Run(args) => run::run(host, args, context).await,
+        Backup::Status(args) => status::show(host, args, context).await,
         Backup::Export(_) | Backup::Verify(_) | Backup::Drill(_) => panic!("it takes an archive"),
     }
 }

@@ -9,6 +9,7 @@ use terrarium_core::{
     Coverage, InstanceRecord, Inventory, Outcome, Report, RestorePoint, property,
 };
 use terrarium_zfs::Guid;
+use terrarium_zfs::SnapshotName;
 
 use super::{one_line, units};
 
@@ -70,6 +71,20 @@ pub(super) fn done(report: &Report, before: &Inventory, now: &Zoned) -> String {
         let _ = writeln!(text, "At least {freed} are free again.");
     }
     text
+}
+
+/// The snapshots that a plan destroyed.
+pub(super) fn destroyed(report: &Report) -> impl Iterator<Item = &SnapshotName> {
+    report.steps.iter().flat_map(|step| {
+        let points: &[DoomedPoint] = match &step.step.action {
+            Action::DestroyPoints { points } => points,
+            _ => &[],
+        };
+        let gone = points
+            .iter()
+            .filter(|point| was_destroyed(point, &step.outcome));
+        gone.map(|point| &point.snapshot)
+    })
 }
 
 /// Whether the step that was to destroy a point did.

@@ -9,6 +9,8 @@ pub(crate) mod plan;
 pub(crate) mod points;
 pub(crate) mod prune;
 pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod status;
 pub(crate) mod stream;
 mod table;
 pub(crate) mod tree;
