@@ -50,7 +50,11 @@ fn why(verdict: &Verdict) -> String {
 pub(crate) fn planned(plan: &RunPlan, removed: &[Removed]) -> String {
     let mut text = String::new();
     for batch in &plan.batches {
-        let _ = writeln!(text, "pool {}, at one moment:", batch.pool);
+        let _ = writeln!(
+            text,
+            "{}, pool {}, at one moment:",
+            batch.period, batch.pool
+        );
         for one in batch.bundles.iter().flat_map(|bundle| &bundle.snapshots) {
             let _ = writeln!(text, "  take {}: {}", one.snapshot, one.why);
         }

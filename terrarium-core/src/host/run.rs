@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! recover  what was cut off, as any session does
-//! take     what is due: one transaction group for each pool, beside exports
+//! take     what is due: one transaction group for each pool and period, beside exports
 //! prune    what the policies have no use for
 //! record   what became of it, for whoever asks later
 //! ```
@@ -300,6 +300,7 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
                 if again && is_full(&error) {
                     left.push(Batch {
                         pool: batch.pool.clone(),
+                        period: batch.period,
                         bundles: bundles.into_iter().cloned().collect(),
                     });
                     break;

@@ -1,5 +1,6 @@
 //! The snapshots that are due now, of all instances.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Zoned;
@@ -19,7 +20,8 @@ use crate::property;
 #[derive(Clone, Debug, Default, Serialize)]
 #[non_exhaustive]
 pub struct RunPlan {
-    /// What is taken at one moment each: one batch for every pool.
+    /// What is taken at one moment each: a batch for every pool and period, as ZFS takes one snapshot of a dataset at a
+    /// time.
     pub batches: Vec<Batch>,
     /// What else is worth knowing.
     pub notices: Vec<Notice>,
@@ -31,11 +33,13 @@ pub struct RunPlan {
 pub struct Batch {
     /// The pool.
     pub pool: String,
+    /// What they are for.
+    pub period: Period,
     /// What is taken in full or not at all.
     pub bundles: Vec<Bundle>,
 }
 
-/// Snapshots that make sense together only: those of one instance, or of a group of them.
+/// Snapshots that make sense together only: that of one instance, or those of a group.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Bundle {
@@ -125,18 +129,17 @@ pub fn plan_run(
             });
     }
 
-    let mut pools: BTreeMap<&str, Vec<Bundle>> = BTreeMap::new();
+    let mut batches: BTreeMap<(&str, Reverse<Period>), Vec<Bundle>> = BTreeMap::new();
     for ((_, group, _), members) in groups {
         let periods: BTreeSet<_> = members
             .iter()
             .flat_map(|member| member.due.iter().map(|due| due.period))
             .collect();
-        let mut by_pool: BTreeMap<&str, Bundle> = BTreeMap::new();
-        for member in &members {
-            for &period in &periods {
-                if member.resolved.policy.count(period) == 0 {
-                    continue;
-                }
+        let mut pools = BTreeSet::new();
+        for &period in &periods {
+            let mut bundles: BTreeMap<&str, Bundle> = BTreeMap::new();
+            let with_it = |member: &&Candidate<'_>| member.resolved.policy.count(period) > 0;
+            for member in members.iter().filter(with_it) {
                 let own = member.due.iter().find(|due| due.period == period);
                 let why = match own {
                     Some(due) => due.to_string(),
@@ -149,28 +152,31 @@ pub fn plan_run(
                     )));
                     continue;
                 };
-                let bundle = by_pool.entry(member.covered.live.pool());
+                let bundle = bundles.entry(member.covered.live.pool());
                 let bundle = bundle.or_insert_with(|| Bundle {
                     group: group.clone(),
                     snapshots: Vec::new(),
                 });
                 bundle.snapshots.push(scheduled);
             }
+            for (pool, bundle) in bundles {
+                pools.insert(pool);
+                let batch = batches.entry((pool, Reverse(period)));
+                batch.or_default().push(bundle);
+            }
         }
-        if let (Some(group), 2..) = (&group, by_pool.len()) {
+        if let (Some(group), 2..) = (&group, pools.len()) {
             plan.notices.push(Notice::warning(format!(
                 "group {group} lies in several pools: one moment for each pool"
             )));
         }
-        for (pool, bundle) in by_pool {
-            pools.entry(pool).or_default().push(bundle);
-        }
     }
-    let batch = |(pool, bundles): (&str, _)| Batch {
+    let batch = |((pool, Reverse(period)), bundles): ((&str, _), _)| Batch {
         pool: pool.to_owned(),
+        period,
         bundles,
     };
-    plan.batches = pools.into_iter().map(batch).collect();
+    plan.batches = batches.into_iter().map(batch).collect();
     plan
 }
 
