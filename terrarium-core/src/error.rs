@@ -254,6 +254,7 @@ impl Error {
             Error::Instances(InstancesError::Pool { source, .. }) => class_of_zfs(source.kind()),
             Error::Instances(InstancesError::Answer { .. })
             | Error::Intent { .. }
+            | Error::Instances(InstancesError::CommandTimedOut { .. })
             | Error::PartlyTaken { .. }
             | Error::NotAllDestroyed { .. }
             | Error::File { .. }

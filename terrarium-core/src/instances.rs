@@ -157,6 +157,17 @@ pub struct StoragePool {
     pub dataset: Option<String>,
 }
 
+/// How a command in an instance ended, and what it printed.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct CommandOutput {
+    /// Its exit code; 128 + n if signal n ended it.
+    pub exit_code: i32,
+    /// What it wrote to standard output.
+    pub stdout: Vec<u8>,
+    /// What it wrote to standard error.
+    pub stderr: Vec<u8>,
+}
+
 /// How to stop an instance.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -188,6 +199,14 @@ pub enum InstancesError {
     /// The guest did not shut down in the time it was given; it may still be doing so.
     #[error("{instance} did not stop within {}s", .timeout.as_secs())]
     StopTimedOut {
+        /// The instance.
+        instance: InstanceRef,
+        /// The time it was given.
+        timeout: Duration,
+    },
+    /// A command did not end in the time it was given; it runs on until its instance is stopped.
+    #[error("the command in {instance} did not end within {}s", .timeout.as_secs())]
+    CommandTimedOut {
         /// The instance.
         instance: InstanceRef,
         /// The time it was given.
@@ -238,8 +257,8 @@ type Answer<T> = Result<T, InstancesError>;
 /// Implemented for [`lxd_client::Client`], and with the feature `embedded` by [`PoolFile`](crate::PoolFile), where an
 /// instance is nothing but its dataset; [`crate::conformance`] holds what both must do.
 pub trait Instances: Send + Sync {
-    /// Whether instances can run here. Where they cannot, all are stopped, and [`Instances::start`] is refused with
-    /// [`InstancesError::DoesNotRun`].
+    /// Whether instances can run here. Where they cannot, all are stopped, and [`Instances::start`] and
+    /// [`Instances::exec`] are refused with [`InstancesError::DoesNotRun`].
     fn runs_instances(&self) -> bool;
 
     /// All instances of all projects, their snapshots included.
@@ -265,6 +284,15 @@ pub trait Instances: Send + Sync {
 
     /// Starts an instance; one that runs already is no error.
     fn start(&self, id: &InstanceRef) -> impl Future<Output = Answer<()>> + Send;
+
+    /// Runs a program with its arguments in a running instance, as root and without a shell, and waits for its end. An
+    /// exit code other than 0 is no error; one that cannot be run, or that goes on after `limit`, is.
+    fn exec(
+        &self,
+        id: &InstanceRef,
+        command: &[String],
+        limit: Duration,
+    ) -> impl Future<Output = Answer<CommandOutput>> + Send;
 
     /// Creates a stopped container with an empty root disk.
     fn create_empty(

@@ -62,8 +62,8 @@ pub use host::{
     RunRecord, RunReport, Session, Skipped, Taken,
 };
 pub use instances::{
-    Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError,
-    Profile, ProjectRecord, SnapshotRecord, Stop, StoragePool,
+    CommandOutput, Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances,
+    InstancesError, Profile, ProjectRecord, SnapshotRecord, Stop, StoragePool,
 };
 pub use inventory::{
     Coverage, Covered, Instance, Inventory, NotCovered, Pending, Pool, PoolProblem, observe,

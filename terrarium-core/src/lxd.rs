@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lxd_client::{
-    Client, CreateInstance, CreateSnapshot, Error, Instance, InstancePut, InstanceSnapshot,
+    Client, CreateInstance, CreateSnapshot, Error, Exec, Instance, InstancePut, InstanceSnapshot,
     Operation, StateAction, StateChange, Tagged,
 };
 use tokio::time::Instant;
@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use busy::Patience;
 
 use crate::instances::{
-    Definition, InstanceKind, InstanceRecord, InstanceState, Instances, InstancesError, Profile,
-    ProjectRecord, SnapshotRecord, Stop, StoragePool,
+    CommandOutput, Definition, InstanceKind, InstanceRecord, InstanceState, Instances,
+    InstancesError, Profile, ProjectRecord, SnapshotRecord, Stop, StoragePool,
 };
 use crate::names::{InstanceName, InstanceRef, ProjectName};
 
@@ -110,6 +110,35 @@ impl Instances for Client {
                 Err(failed("start", id, source))
             }
             _ => Ok(()),
+        }
+    }
+
+    async fn exec(
+        &self,
+        id: &InstanceRef,
+        command: &[String],
+        limit: Duration,
+    ) -> Answer<CommandOutput> {
+        let exec = Exec {
+            timeout: Some(limit),
+            ..Exec::new(command)
+        };
+        let asked = Instant::now();
+        let client = self.project(id.project.as_str());
+        match client.exec(id.name.as_str(), &exec).await {
+            Ok(output) => Ok(CommandOutput {
+                exit_code: output.exit_code,
+                stdout: output.stdout.into(),
+                stderr: output.stderr.into(),
+            }),
+            // Single requests have limits of their own: that of an answer is not the command's.
+            Err(Error::Timeout { .. }) if asked.elapsed() >= limit => {
+                Err(InstancesError::CommandTimedOut {
+                    instance: id.clone(),
+                    timeout: limit,
+                })
+            }
+            Err(source) => Err(failed("run a command in", id, source)),
         }
     }
 

@@ -127,6 +127,16 @@ mod instances {
             host.instance("guest").create().await;
             host.instance("stubborn").create().await;
             host.lxd().ignore_graceful_stop("stubborn", true);
+            host.lxd().answer_exec(|command| {
+                let ended = cases::answer(command)?;
+                Ok(lxd_client::ExecOutput {
+                    exit_code: ended.exit_code,
+                    stdout: ended.stdout.into(),
+                    stderr: ended.stderr.into(),
+                })
+            });
+            let slow = std::time::Duration::from_secs(20);
+            host.lxd().set_delay("POST", "stubborn/exec", slow);
             Self {
                 client: host.client(),
                 _host: host,

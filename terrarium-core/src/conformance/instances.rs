@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::{
-    Definition, InstanceKind, InstanceRecord, InstanceRef, InstanceState, Instances,
+    CommandOutput, Definition, InstanceKind, InstanceRecord, InstanceRef, InstanceState, Instances,
     InstancesError, ProjectName, Stop,
 };
 
@@ -29,6 +29,9 @@ macro_rules! instances_cases {
             an_instance_without_files_does_not_start
             a_start_or_stop_of_what_does_so_already_is_no_error
             a_stop_that_the_guest_ignores_times_out_and_force_ends_it
+            a_command_runs_and_how_it_ends_is_told
+            a_command_that_goes_on_is_not_waited_for
+            what_cannot_be_run_is_refused
             config_keys_are_set_and_removed
             a_new_definition_keeps_what_lxd_notes_itself
             the_id_map_of_the_files_can_be_told
@@ -267,6 +270,75 @@ pub async fn a_stop_that_the_guest_ignores_times_out_and_force_ends_it(rig: &imp
     let limit = Duration::from_secs(1);
     done(instances.stop(&stubborn, Stop::ThenForce(limit)).await);
     assert_eq!(read(rig, &stubborn).await.state, InstanceState::Stopped);
+}
+
+/// The shell that is to be in it, and what the case gives it.
+const COMMAND: [&str; 3] = ["sh", "-c", "echo out; echo err >&2; exit 3"];
+
+/// What a rig's commands do that has no processes: all that the cases run is there.
+///
+/// # Errors
+/// For any other command, as LXD fails one that is not there.
+pub fn answer(command: &[String]) -> Result<CommandOutput, String> {
+    if command == COMMAND {
+        return Ok(CommandOutput {
+            exit_code: 3,
+            stdout: b"out\n".to_vec(),
+            stderr: b"err\n".to_vec(),
+        });
+    }
+    Err("Command not found".to_owned())
+}
+
+async fn run(
+    rig: &impl InstancesRig,
+    id: &InstanceRef,
+    command: &[&str],
+    limit: Duration,
+) -> Result<CommandOutput, InstancesError> {
+    let command: Vec<_> = command.iter().copied().map(str::to_owned).collect();
+    rig.instances().exec(id, &command, limit).await
+}
+
+/// With what it printed.
+pub async fn a_command_runs_and_how_it_ends_is_told(rig: &impl InstancesRig) {
+    let guest = rig.guest();
+    if !starts(rig, &guest).await {
+        return;
+    }
+    let ended = done(run(rig, &guest, &COMMAND, Duration::from_secs(60)).await);
+    assert_eq!(
+        (ended.exit_code, &ended.stdout[..], &ended.stderr[..]),
+        (3, &b"out\n"[..], &b"err\n"[..])
+    );
+}
+
+/// Longer than it was given. Its instance can be stopped all the same.
+pub async fn a_command_that_goes_on_is_not_waited_for(rig: &impl InstancesRig) {
+    let (stubborn, instances) = (rig.stubborn(), rig.instances());
+    if !starts(rig, &stubborn).await {
+        return;
+    }
+    let limit = Duration::from_secs(2);
+    match run(rig, &stubborn, &["sh", "-c", "sleep 60"], limit).await {
+        Err(InstancesError::CommandTimedOut { instance, timeout }) => {
+            assert_eq!((instance, timeout), (stubborn.clone(), limit));
+        }
+        other => panic!("the time was expected to run out, not {other:?}"),
+    }
+    let force = Stop::ThenForce(Duration::from_secs(1));
+    done(instances.stop(&stubborn, force).await);
+}
+
+/// Be it that the instance does not run, is not there, or has no such program.
+pub async fn what_cannot_be_run_is_refused(rig: &impl InstancesRig) {
+    let (guest, free) = (rig.guest(), rig.free());
+    let limit = Duration::from_secs(60);
+    assert_refused(run(rig, &guest, &COMMAND, limit).await);
+    assert_refused(run(rig, &free, &COMMAND, limit).await);
+    if starts(rig, &guest).await {
+        assert_refused(run(rig, &guest, &["no-such-program"], limit).await);
+    }
 }
 
 /// The others stay; one that is not there can be removed; whether it runs does not matter.
