@@ -65,7 +65,12 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
             let why = "--pool-file is for backup commands; nothing is scheduled for a pool file";
             return Err(Failure::new(Exit::Usage, why));
         }
-        Topic::Timers(command) => return timers::timers(command, console),
+        Topic::Timers(command) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(timers::timers(command, console));
+            runtime.shutdown_background();
+            return outcome;
+        }
         Topic::Stream(_) if cli.pool_file.is_some() => {
             let why = "--pool-file is for backup commands; streams are looked into without a pool";
             return Err(Failure::new(Exit::Usage, why));

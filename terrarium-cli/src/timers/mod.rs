@@ -1,5 +1,6 @@
 //! `timers`: systemd calls `terrariumctl run`.
 
+mod sanoid;
 mod systemd;
 mod units;
 
@@ -21,9 +22,9 @@ use units::{MARK, SERVICE, TIMER, Unit, units};
 const SYSTEM: &str = "/etc/systemd/system";
 
 /// Carries out a command about the timer.
-pub(crate) fn timers(command: &Timers, console: &Console) -> Result<Exit, Failure> {
+pub(crate) async fn timers(command: &Timers, console: &Console) -> Result<Exit, Failure> {
     match command {
-        Timers::Install(args) => install(args, console),
+        Timers::Install(args) => install(args, console).await,
         Timers::Remove(args) => remove(args, console),
         Timers::Status(args) => status(args, console),
     }
@@ -56,7 +57,7 @@ enum What {
     Absent,
 }
 
-fn install(args: &InstallArgs, console: &Console) -> Result<Exit, Failure> {
+async fn install(args: &InstallArgs, console: &Console) -> Result<Exit, Failure> {
     let folder = &args.folder.unit_dir;
     let program = match &args.program {
         Some(program) => program.clone(),
@@ -94,6 +95,9 @@ fn install(args: &InstallArgs, console: &Console) -> Result<Exit, Failure> {
         placed.push(Placed { path, what });
     }
     let is_systems = folder == Path::new(SYSTEM);
+    if is_systems {
+        sanoid::refuse_a_running_one(console).await?;
+    }
     if !args.dry_run {
         for (path, unit) in new {
             write(folder, &path, unit)?;
