@@ -6,7 +6,11 @@ use std::process::{Command, Output};
 
 fn timers(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_terrariumctl"));
-    command.arg("timers").args(arguments).arg("--unit-dir").arg(folder);
+    command
+        .arg("timers")
+        .args(arguments)
+        .arg("--unit-dir")
+        .arg(folder);
     command.output().expect("it runs")
 }
 
@@ -32,7 +36,10 @@ fn units_are_installed_once_looked_at_and_removed() {
     let installed = timers(folder, &["install"]);
     assert_eq!(code(&installed), 0, "{installed:?}");
     let service = fs::read_to_string(folder.join("terrarium.service")).expect("written");
-    assert!(service.contains("terrariumctl\" --verbose run\n"), "{service}");
+    assert!(
+        service.contains("terrariumctl\" --verbose run\n"),
+        "{service}"
+    );
     assert_eq!(fs::read_dir(folder).expect("readable").count(), 2);
     assert_eq!(code(&timers(folder, &["status"])), 0);
     let again = timers(folder, &["install"]);

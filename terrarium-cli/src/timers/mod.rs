@@ -57,6 +57,20 @@ enum What {
     Absent,
 }
 
+/// Refuses a program that the service would not see, confined as it is.
+fn refuse_unseen(program: &Path) -> Result<(), Failure> {
+    const UNSEEN: [&str; 5] = ["/home", "/root", "/run/user", "/tmp", "/var/tmp"];
+    if !UNSEEN.iter().any(|folder| program.starts_with(folder)) {
+        return Ok(());
+    }
+    let what = format!(
+        "the service would not see {}: it is kept away from home folders and from those of temporary files",
+        program.display()
+    );
+    let help = "install the program first, as /usr/local/bin/terrariumctl";
+    Err(Failure::new(Exit::Refused, what).with_help(help))
+}
+
 async fn install(args: &InstallArgs, console: &Console) -> Result<Exit, Failure> {
     let folder = &args.folder.unit_dir;
     let program = match &args.program {
@@ -96,6 +110,7 @@ async fn install(args: &InstallArgs, console: &Console) -> Result<Exit, Failure>
     }
     let is_systems = folder == Path::new(SYSTEM);
     if is_systems {
+        refuse_unseen(&program)?;
         sanoid::refuse_a_running_one(console).await?;
     }
     if !args.dry_run {

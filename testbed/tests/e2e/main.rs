@@ -13,6 +13,7 @@ mod killed;
 mod lxd_client;
 mod refusals;
 mod rewind;
+mod run;
 mod time_machine;
 mod zfs_datasets;
 mod zfs_listing;
