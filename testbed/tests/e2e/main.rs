@@ -11,6 +11,7 @@ mod guest;
 mod ill_pools;
 mod killed;
 mod lxd_client;
+mod points;
 mod refusals;
 mod rewind;
 mod run;
