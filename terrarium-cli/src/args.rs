@@ -19,8 +19,8 @@ use terrarium_core::{
 
 use crate::archive::args::{Archive, IdentityArgs, PlaceArgs, WorkArgs};
 
-pub(crate) use points::{Adopt, AdoptArgs, DeleteArgs, EditArgs};
-use points::{DELETE_EXAMPLES, EDIT_EXAMPLES};
+pub(crate) use points::{Adopt, AdoptArgs, DeleteArgs, EditArgs, PruneArgs};
+use points::{DELETE_EXAMPLES, EDIT_EXAMPLES, PRUNE_EXAMPLES};
 use run::{RUN_EXAMPLES, STATUS_EXAMPLES};
 pub(crate) use run::{RunArgs, StatusArgs};
 
@@ -218,6 +218,9 @@ pub(crate) enum Backup {
     /// Delete restore points by hand
     #[command(after_help = DELETE_EXAMPLES)]
     Delete(DeleteArgs),
+    /// Remove the restore points that the policy of their instance has no use for
+    #[command(after_help = PRUNE_EXAMPLES)]
+    Prune(PruneArgs),
     /// `adopt`, which is no topic of its own for what it does to the host
     #[command(skip)]
     Adopt(Adopt),
@@ -249,6 +252,7 @@ impl Backup {
             Backup::Undo(args) => !args.consent.dry_run,
             Backup::Edit(args) => !args.dry_run,
             Backup::Delete(args) => !args.consent.dry_run,
+            Backup::Prune(args) => !args.consent.dry_run,
             Backup::Adopt(Adopt::Sanoid(args)) => !args.consent.dry_run,
             Backup::Export(args) => !args.dry_run,
         }
@@ -276,6 +280,7 @@ impl Backup {
             | Backup::Snapshot(_)
             | Backup::Edit(_)
             | Backup::Delete(_)
+            | Backup::Prune(_)
             | Backup::Adopt(_)
             | Backup::Run(_)
             | Backup::Status(_)

@@ -101,3 +101,50 @@ fn adoption_stands_on_the_instance_and_is_taken_back() {
     adopt(&["--undo"]);
     assert_eq!(listed(), None);
 }
+
+#[test]
+fn what_has_expired_is_pruned_and_the_space_is_zfss_own_answer() {
+    let scene = Scene::new();
+    let name = |point: &Value| {
+        let name = format!(
+            "demo/containers/web@{}",
+            point["name"].as_str().expect("a name")
+        );
+        terrarium_zfs::SnapshotName::new(&name).expect("a name")
+    };
+    for alias in ["one", "two", "three"] {
+        scene.done(&snapshot(&["--alias", alias]));
+        scene.write(alias);
+    }
+    let past = "2026-01-01T00:00:00Z".to_owned();
+    let expired = std::collections::BTreeMap::from([("terrarium:expires".to_owned(), Some(past))]);
+    {
+        let all = points(&scene);
+        let engine = scene.engine();
+        for point in &all[1..] {
+            let set = engine.set_user_properties(name(point).as_str(), &expired);
+            set.expect("set");
+        }
+    }
+    let planned = scene.done(&["backup", "prune", "--dry-run", "--json"]);
+    let planned: Value = serde_json::from_str(&planned).expect("JSON");
+    assert_eq!(planned["frees_exactly"], true);
+    assert!(
+        planned["frees_bytes"]
+            .as_u64()
+            .is_some_and(|bytes| bytes > 0),
+        "{planned}"
+    );
+    assert_eq!(points(&scene).len(), 3);
+    let said = scene.done(&["backup", "prune", "--yes"]);
+    insta::assert_snapshot!(masked(&said), @r"
+    web: frequently=N,hourly=N,daily=N,monthly=N (the default)
+      NAME AGE KIND SIZE VERDICT
+      snap-N-N Ns on-demand N.N KiB removed: expired N-N-NTN:N:NZ
+      snap-N-N Ns on-demand N.N KiB removed: expired N-N-NTN:N:NZ
+    Removed N of N restore points, which frees N.N KiB.
+    ");
+    let left = points(&scene);
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0]["alias"], "three");
+}

@@ -8,8 +8,8 @@ use terrarium_core::{Alias, InstanceRef};
 use super::{ConsentArgs, expiry_from_now};
 
 pub(crate) const EDIT_EXAMPLES: &str = "\
---at is read as by `backup restore`. An alias is unique for an instance, wherever its points lie. Only points taken on
-demand have an expiry of their own: scheduled ones go by the policy of their instance.
+--at is read as by `backup restore`. An alias is unique for an instance, wherever its points lie. A scheduled one
+with an expiry stays until then, whatever the policy of its instance says, and goes then.
 
 Examples:
   terrariumctl backup edit --instance web --at before-upgrade --alias 'release 1'
@@ -24,6 +24,18 @@ and an export continues from a deleted point as before.
 Examples:
   terrariumctl backup delete --instance web --at before-upgrade --dry-run
   terrariumctl backup delete --instance web --at snap-20261122-090000 --at 4711 --yes";
+
+pub(crate) const PRUNE_EXAMPLES: &str = "\
+The policy of an instance is 4 frequently, 24 hourly, 14 daily and 3 monthly, unless the label user.terrarium.retention of
+the instance, of one of its profiles or of its project says otherwise. What has expired goes too. Never removed is what
+Terrarium did not take, what is held or cloned, and the newest point of an instance (if it has expired: only if another
+one is left). An instance that is in use is left out. Archives have a prune of their own.
+
+Examples:
+  terrariumctl backup prune --dry-run
+  terrariumctl backup prune --instance web --yes
+  terrariumctl backup prune --dry-run --json | jq '.instances[].restore_points[] | select(.stays | not) | .name'
+  lxc config set web user.terrarium.retention hourly=48,daily=30";
 
 pub(crate) const ADOPT_EXAMPLES: &str = "\
 Terrarium removes only what it has taken. Where sanoid took snapshots before, it may be told to treat those as scheduled
@@ -96,6 +108,15 @@ pub(crate) struct DeleteArgs {
     /// Delete scheduled ones too
     #[arg(long)]
     pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) consent: ConsentArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// The instance; may be given several times [default: all]
+    #[arg(long = "instance", value_name = "[PROJECT/]NAME")]
+    pub(crate) instances: Vec<InstanceRef>,
     #[command(flatten)]
     pub(crate) consent: ConsentArgs,
 }

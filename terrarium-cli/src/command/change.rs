@@ -46,11 +46,11 @@ impl Doing {
         }
     }
 
-    /// A snapshot does not have to wait for an export.
+    /// Whatever does not change what the instance is does not have to wait for an export.
     fn access(self) -> Access {
         match self {
-            Doing::Snapshot => Access::Snapshot,
-            _ => Access::Alone,
+            Doing::Snapshot | Doing::Edit | Doing::Delete | Doing::Adopt => Access::Snapshot,
+            Doing::Restore | Doing::Undo => Access::Alone,
         }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod everywhere;
 mod export;
 mod list;
 mod list_everywhere;
+mod prune;
 mod restore;
 mod restore_archived;
 mod run;
@@ -68,6 +69,7 @@ pub(crate) async fn backup<Z: Streams, I: Instances>(
         Backup::Undo(args) => undo::undo(host, args, context).await,
         Backup::Edit(args) => edit::edit(host, args, context).await,
         Backup::Delete(args) => edit::delete(host, args, context).await,
+        Backup::Prune(args) => prune::prune(host, args, context).await,
         Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
         Backup::Run(args) => run::run(host, args, context).await,
         Backup::Status(args) => status::show(host, args, context).await,
@@ -120,6 +122,7 @@ pub(crate) async fn local<Z: terrarium_core::Zfs, I: Instances>(
         Backup::Undo(args) => undo::undo(host, args, context).await,
         Backup::Edit(args) => edit::edit(host, args, context).await,
         Backup::Delete(args) => edit::delete(host, args, context).await,
+        Backup::Prune(args) => prune::prune(host, args, context).await,
         Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
         Backup::Run(args) => run::run(host, args, context).await,
         Backup::Status(args) => status::show(host, args, context).await,

@@ -9,6 +9,7 @@ pub(crate) mod plan;
 pub(crate) mod points;
 pub(crate) mod prune;
 pub(crate) mod report;
+pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod stream;

@@ -51,11 +51,29 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         instances: &[InstanceRef],
         policies: &BTreeMap<InstanceRef, Resolved>,
     ) -> BTreeMap<InstanceRef, Vec<Verdict>> {
+        self.verdicts(instances, policies, false)
+    }
+
+    /// The same, if sanoid's snapshots of them all were adopted.
+    pub fn retention_if_adopted(
+        &self,
+        instances: &[InstanceRef],
+        policies: &BTreeMap<InstanceRef, Resolved>,
+    ) -> BTreeMap<InstanceRef, Vec<Verdict>> {
+        self.verdicts(instances, policies, true)
+    }
+
+    fn verdicts(
+        &self,
+        instances: &[InstanceRef],
+        policies: &BTreeMap<InstanceRef, Resolved>,
+        adopted: bool,
+    ) -> BTreeMap<InstanceRef, Vec<Verdict>> {
         let verdicts = instances.iter().filter_map(|id| {
             let resolved = policies.get(id)?;
             Some((
                 id.clone(),
-                verdicts(&self.inventory, id, resolved, &self.now)?,
+                verdicts(&self.inventory, id, resolved, adopted, &self.now)?,
             ))
         });
         verdicts.collect()
@@ -66,11 +84,12 @@ fn verdicts(
     inventory: &Inventory,
     id: &InstanceRef,
     resolved: &Resolved,
+    adopted: bool,
     now: &jiff::Zoned,
 ) -> Option<Vec<Verdict>> {
     let (_, covered) = inventory.covered(id).ok()?;
     let facts = Facts {
-        adopted: has_adopted_sanoid(covered),
+        adopted: adopted || has_adopted_sanoid(covered),
         ..Facts::default()
     };
     let mut policy = resolved.policy.clone();

@@ -13,7 +13,7 @@ use crate::instances::Instances;
 use crate::inventory::{Coverage, Covered, Inventory};
 use crate::lock::Held;
 use crate::names::InstanceRef;
-use crate::plan::{Action, Plan, PruneRequest, plan_prune};
+use crate::plan::{Plan, PruneRequest, plan_prune};
 use crate::zfs::Zfs;
 
 /// The most ranges of snapshots that ZFS is asked about: each is a look at what every one in it holds.
@@ -42,7 +42,8 @@ pub struct Pruning<'a, Z, I> {
 
 impl<Z: Zfs, I: Instances> Host<Z, I> {
     /// Takes the locks of those of `asked` that nobody works on, of all that are covered if `asked` is empty, and reads
-    /// everything. What was cut off is not recovered, as a session does: such an instance is left out.
+    /// everything. Snapshots and exports may go on meanwhile: they only add points, and hold what they need.
+    /// What was cut off is not recovered, as a session does: such an instance is left out.
     ///
     /// # Errors
     /// [`Error::InstanceNotFound`], [`Error::NotCovered`] for one that was asked for; [`Error`] if LXD or ZFS cannot be
@@ -73,7 +74,7 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
             }
             let in_use = match pools.get(pool) {
                 Some(Some(held)) => Err(held.clone()),
-                _ => if_free(self.locks.instance(id, "prune", now.timestamp()))?,
+                _ => if_free(self.locks.share_instance(id, None, now.timestamp()))?,
             };
             match in_use {
                 Ok(lock) => {
@@ -119,6 +120,16 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
 }
 
 impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
+    /// Those of `asked`, or all that are covered if nothing was asked for.
+    ///
+    /// # Errors
+    /// [`Error::InstanceNotFound`], [`Error::NotCovered`].
+    pub fn covered_of(&self, asked: &[InstanceRef]) -> Result<Vec<InstanceRef>, Error> {
+        Ok(prune_candidates(&self.inventory, asked)?
+            .into_iter()
+            .collect())
+    }
+
     /// Plans the removal of what policies have no use for.
     ///
     /// # Errors
@@ -131,25 +142,18 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
         plan_prune(&self.inventory, &PruneRequest { operation, surplus })
     }
 
-    /// Bytes that the snapshots free which a plan destroys, for each instance: what several of them share as well.
+    /// Bytes that are free without these snapshots, for each instance: what several of them share as well.
     ///
     /// # Errors
     /// [`Error`] if ZFS cannot say.
-    pub async fn frees(&self, plan: &Plan) -> Result<BTreeMap<InstanceRef, u64>, Error> {
-        let doomed: BTreeSet<Guid> = plan
-            .steps
-            .iter()
-            .filter_map(|step| match &step.action {
-                Action::DestroyPoints { points } => Some(points),
-                _ => None,
-            })
-            .flatten()
-            .map(|point| point.guid)
-            .collect();
+    pub async fn frees(
+        &self,
+        doomed: &BTreeSet<Guid>,
+    ) -> Result<BTreeMap<InstanceRef, u64>, Error> {
         let mut asked = Vec::new();
         for instance in &self.inventory.instances {
             if let Coverage::Covered(covered) = &instance.coverage {
-                let ranges = ranges(covered, &doomed);
+                let ranges = ranges(covered, doomed);
                 asked.extend(
                     ranges
                         .into_iter()

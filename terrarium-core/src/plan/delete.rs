@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use terrarium_zfs::{Guid, SnapshotName};
 
+use super::adopt::has_adopted_sanoid;
 use super::rewind::find_point;
 use super::{Action, DoomedPoint, Notice, Plan, Purpose, Steps};
 use crate::details::Details;
@@ -42,7 +43,8 @@ pub fn plan_delete(inventory: &Inventory, request: &DeleteRequest) -> Result<Pla
     let mut points = Vec::new();
     for guid in &wanted {
         let point = find_point(covered, *guid)?;
-        refuse(record, point, request)?;
+        let adopted = has_adopted_sanoid(covered);
+        refuse(record, point, adopted, request)?;
         points.push(point);
     }
     points.sort_by_key(|point| point.createtxg);
@@ -94,8 +96,10 @@ pub(super) fn destroy_steps(steps: &mut Steps, points: &[&RestorePoint], why: &s
 fn refuse(
     record: &InstanceRecord,
     point: &RestorePoint,
+    adopted: bool,
     request: &DeleteRequest,
 ) -> Result<(), Error> {
+    let is_scheduled = point.kind == Kind::Scheduled || point.scheduled_for(adopted).is_some();
     let refused = |why: String, instead: String| {
         Err(Error::PointRefused {
             operation: "delete",
@@ -107,8 +111,8 @@ fn refuse(
     let by_zfs = || format!("`zfs destroy '{}'` removes it", point.snapshot);
     match &point.kind {
         Kind::OnDemand => {}
-        Kind::Scheduled if request.force => {}
-        Kind::Scheduled => {
+        _ if is_scheduled && request.force => {}
+        _ if is_scheduled => {
             return refused(
                 "it is a scheduled one: `backup prune` removes it by the policy of its instance"
                     .to_owned(),
@@ -135,7 +139,7 @@ fn refuse(
                 ),
             };
         }
-        Kind::Foreign => {
+        Kind::Foreign | Kind::Scheduled => {
             return refused("Terrarium did not take it".to_owned(), by_zfs());
         }
     }

@@ -107,11 +107,7 @@ pub fn plan_edit(inventory: &Inventory, request: &EditRequest) -> Result<Plan, E
 /// Who expects an expiry to be heeded must not be left in that belief.
 fn refuse_expiry(point: &RestorePoint) -> Result<(), Error> {
     let (why, instead) = match &point.kind {
-        Kind::OnDemand => return Ok(()),
-        Kind::Scheduled => (
-            "it is a scheduled one, and goes by the retention policy of its instance",
-            "take one on demand with an expiry, or hold it with `zfs hold`",
-        ),
+        Kind::OnDemand | Kind::Scheduled => return Ok(()),
         Kind::Safety(_) => (
             "until it expires `backup undo` goes back to it, and that time is fixed",
             "to keep what it holds, restore it as new",

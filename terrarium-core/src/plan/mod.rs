@@ -18,7 +18,7 @@ mod run;
 mod snapshot;
 mod start;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -77,6 +77,17 @@ pub struct Plan {
     /// Written to a file for root before the first change: may hold secrets.
     #[serde(skip)]
     pub(crate) details: Details,
+}
+
+impl Plan {
+    /// The restore points that it destroys.
+    pub fn doomed(&self) -> BTreeSet<Guid> {
+        let points = self.steps.iter().filter_map(|step| match &step.action {
+            Action::DestroyPoints { points } => Some(points),
+            _ => None,
+        });
+        points.flatten().map(|point| point.guid).collect()
+    }
 }
 
 /// Why there is a plan.

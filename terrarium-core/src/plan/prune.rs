@@ -1,10 +1,11 @@
 //! Restore points that no policy has a use for any more are removed.
 //!
-//! What has no use is decided elsewhere ([`crate::policy`]); here it is made a plan. Whatever was decided, what must
-//! never be removed is looked for once more: two mistakes are needed to lose a point.
+//! What has no use is decided by [`crate::policy`]; here it is made a plan. Whatever was decided, what must never be
+//! removed is looked for once more: two mistakes are needed to lose a point.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use terrarium_zfs::Guid;
 
 use super::adopt::has_adopted_sanoid;
@@ -35,8 +36,8 @@ pub fn plan_prune(inventory: &Inventory, request: &PruneRequest) -> Result<Plan,
     let (mut points, mut instances) = (0, 0);
     for (id, surplus) in &request.surplus {
         let (_, covered) = inventory.covered(id)?;
-        let newest = covered.newest_live().map(|point| point.guid);
         let adopted = has_adopted_sanoid(covered);
+        let newest = newest_that_stays(covered, surplus, inventory.observed_at);
         let mut doomed = Vec::new();
         for point in covered
             .points
@@ -77,6 +78,15 @@ pub fn plan_prune(inventory: &Inventory, request: &PruneRequest) -> Result<Plan,
     })
 }
 
+/// The newest point of an instance, unless it has expired and another one is left.
+fn newest_that_stays(covered: &Covered, surplus: &BTreeSet<Guid>, now: Timestamp) -> Option<Guid> {
+    let newest = covered.newest_live()?;
+    let has_expired = newest.expires.is_some_and(|expires| expires <= now);
+    let mut live = covered.points.iter().filter(|point| point.is_live());
+    let another_is_left = live.any(|point| !surplus.contains(&point.guid));
+    (!has_expired || !another_is_left).then_some(newest.guid)
+}
+
 /// Why a point is never removed by a policy, if it is not.
 fn stays(
     point: &RestorePoint,
@@ -86,8 +96,7 @@ fn stays(
 ) -> Option<&'static str> {
     let is_ours = match point.kind {
         Kind::Scheduled | Kind::OnDemand => true,
-        Kind::Foreign => adopted && point.name().starts_with("autosnap_"),
-        Kind::Safety(_) | Kind::Lxd => false,
+        Kind::Foreign | Kind::Safety(_) | Kind::Lxd => point.scheduled_for(adopted).is_some(),
     };
     if !is_ours {
         Some("Terrarium did not take it as a backup")

@@ -3,6 +3,7 @@
 mod failures;
 mod list;
 mod points;
+mod prune;
 mod restore;
 mod snapshot;
 
