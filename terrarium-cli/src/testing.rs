@@ -124,6 +124,12 @@ impl Scene {
         self.topic("adopt", None, line).await
     }
 
+    /// Runs a command line of any topic where nobody can be asked.
+    pub(crate) async fn terrariumctl(&self, line: &[&str]) -> Said {
+        let (topic, line) = line.split_first().unwrap();
+        self.topic(topic, None, line).await
+    }
+
     async fn command(&self, input: Option<Input>, line: &[&str]) -> Said {
         self.topic("backup", input, line).await
     }

@@ -1,7 +1,5 @@
 //! `run`: what the timer calls.
 
-use std::io::IsTerminal;
-
 use serde::Serialize;
 use terrarium_core::plan::RunPlan;
 use terrarium_core::{Coverage, Host, InstanceRef, Instances, RunReport, Zfs, surplus};
@@ -41,7 +39,7 @@ pub(crate) async fn run<Z: Zfs, I: Instances>(
         return Ok(exit);
     }
     // Called by cron, what is said is mailed to somebody.
-    if console.verbose || std::io::stdout().is_terminal() {
+    if console.verbose || console.watched {
         console.answer(&run::done(&report))?;
     }
     for line in run::failures(&report) {

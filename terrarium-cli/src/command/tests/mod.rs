@@ -5,6 +5,7 @@ mod list;
 mod points;
 mod prune;
 mod restore;
+mod run;
 mod snapshot;
 
 use crate::testing::Scene;
