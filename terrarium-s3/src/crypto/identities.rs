@@ -9,6 +9,7 @@ use age::{scrypt, x25519};
 use zeroize::Zeroizing;
 
 use crate::crypto::CryptoError;
+use crate::crypto::payload::{NONCE, PayloadKey, Seen, Watched, Wrong};
 
 /// The secret keys that decrypt an archive.
 pub struct Identities(Vec<x25519::Identity>);
@@ -58,23 +59,35 @@ impl Identities {
     /// [`CryptoError::WrongIdentity`], [`CryptoError::Damaged`].
     pub fn decrypt(&self, encrypted: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
         let mut plain = Zeroizing::new(Vec::with_capacity(encrypted.len()));
-        self.decrypting(encrypted)?
-            .read_to_end(&mut plain)
-            .map_err(|error| CryptoError::Damaged(error.to_string()))?;
+        self.decrypt_into(encrypted, &mut plain)?;
         Ok(plain)
     }
 
-    /// Decrypts what is read. It is damaged, too, if an error comes while it is read.
-    pub(crate) fn decrypting<'a>(
+    /// The same, appended. If it fails, what was appended is of no meaning.
+    pub(crate) fn decrypt_into(
         &self,
-        encrypted: &'a [u8],
-    ) -> Result<age::stream::StreamReader<&'a [u8]>, CryptoError> {
+        encrypted: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), CryptoError> {
+        let mut payload = encrypted;
         let decryptor =
-            age::Decryptor::new_buffered(encrypted).map_err(CryptoError::of_decryption)?;
-        let identities = self.0.iter().map(|identity| identity as &dyn age::Identity);
+            age::Decryptor::new_buffered(&mut payload).map_err(CryptoError::of_decryption)?;
+        let seen = Seen::default();
+        let watched: Vec<_> = self.0.iter().map(|one| Watched(one, &seen)).collect();
+        let identities = watched.iter().map(|one| one as &dyn age::Identity);
+        // It has authenticated the header then, and read nothing after it.
         decryptor
             .decrypt(identities)
-            .map_err(CryptoError::of_decryption)
+            .map(drop)
+            .map_err(CryptoError::of_decryption)?;
+        drop(watched);
+        let header = &encrypted[..encrypted.len() - payload.len()];
+        let key = match (seen.take(), header.last_chunk::<NONCE>()) {
+            (Some(file_key), Some(nonce)) => PayloadKey::derive(&file_key, nonce),
+            _ => Err(Wrong("its header has no key")),
+        };
+        key.and_then(|key| key.open(payload, plain))
+            .map_err(|Wrong(reason)| CryptoError::Damaged(reason.to_owned()))
     }
 
     fn of_lines(file: &[u8]) -> Result<Self, CryptoError> {

@@ -5,10 +5,12 @@
 //! signed with its [`HostKey`] (Ed25519, RFC 8032; `ed25519-dalek` of the line that shares its
 //! curve arithmetic with `age`, so that there is one implementation of it to trust, and none more to build).
 //!
-//! No secret is in any `Debug`, `Display` or error; each is wiped from memory when it is dropped.
+//! No secret is in any `Debug`, `Display` or error; each is wiped from memory when it is dropped, but for the key that
+//! one payload is encrypted with, which `ring` holds.
 
 mod host_key;
 mod identities;
+mod payload;
 mod recipients;
 
 use std::io;

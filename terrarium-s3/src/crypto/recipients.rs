@@ -1,13 +1,14 @@
 //! Whom something is encrypted to.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::str::FromStr;
 
 use age::x25519;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::CryptoError;
+use crate::crypto::payload::{self, NONCE, PayloadKey, Seen, Watched, Wrong};
 
 /// The public keys that an archive is encrypted to, parsed once: whoever has the identity of any of them
 /// can read it.
@@ -60,30 +61,68 @@ impl Recipients {
     /// [`CryptoError::Encrypt`].
     pub fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>, CryptoError> {
         let failed = |error: io::Error| CryptoError::Encrypt(error.to_string());
-        let mut output = Vec::with_capacity(self.size_of(plain.len()));
-        let mut writer = self.encrypting(&mut output).map_err(failed)?;
-        writer.write_all(plain).map_err(failed)?;
-        writer.finish().map_err(failed)?;
-        Ok(output)
+        let mut sealing = self.sealing(plain.len()).map_err(failed)?;
+        sealing.buffer().extend_from_slice(plain);
+        sealing.finish().map_err(failed)
     }
 
-    /// Encrypts what is written. It must be finished.
-    pub(crate) fn encrypting<W: Write>(
-        &self,
-        output: W,
-    ) -> io::Result<age::stream::StreamWriter<W>> {
-        let recipients = self
+    /// Begins to encrypt at most so many bytes.
+    pub(crate) fn sealing(&self, most: usize) -> io::Result<Sealing> {
+        let mut buffer = Vec::with_capacity(self.size_of(most));
+        let seen = Seen::default();
+        let watched: Vec<_> = self
             .0
             .iter()
-            .map(|(_, recipient)| recipient as &dyn age::Recipient);
+            .map(|(_, recipient)| Watched(recipient, &seen))
+            .collect();
+        let recipients = watched.iter().map(|one| one as &dyn age::Recipient);
         let encryptor = age::Encryptor::with_recipients(recipients).map_err(io::Error::other)?;
-        encryptor.wrap_output(output)
+        // It writes the header and a random number, and would write the payload after them.
+        drop(encryptor.wrap_output(&mut buffer)?);
+        drop(watched);
+        let key = match (seen.take(), buffer.last_chunk::<NONCE>()) {
+            (Some(file_key), Some(nonce)) => PayloadKey::derive(&file_key, nonce),
+            _ => Err(Wrong("its header was not written")),
+        };
+        let key = key.map_err(|Wrong(reason)| io::Error::other(reason))?;
+        let start = buffer.len();
+        let from = start + payload::room(most);
+        buffer.resize(from, 0);
+        Ok(Sealing {
+            buffer,
+            key,
+            start,
+            from,
+        })
     }
 
     /// At most so many bytes are made of so many.
     pub(crate) fn size_of(&self, plain: usize) -> usize {
-        // A stanza for each recipient; a tag of 16 bytes for each 64 KiB, and for the empty last one.
-        256 + 160 * self.0.len() + plain + 16 * (plain / (64 << 10) + 2)
+        // A stanza for each recipient, and one that means nothing.
+        512 + 160 * self.0.len() + plain + payload::room(plain)
+    }
+}
+
+/// A file that is being encrypted.
+pub(crate) struct Sealing {
+    /// The header, room for the tags of all chunks, and what is to be encrypted.
+    buffer: Vec<u8>,
+    key: PayloadKey,
+    start: usize,
+    from: usize,
+}
+
+impl Sealing {
+    /// What is to be encrypted is appended to this; it has room for as much as was said.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    /// Encrypts it. Its memory is that of the buffer.
+    pub(crate) fn finish(mut self) -> io::Result<Vec<u8>> {
+        let sealed = self.key.seal(&mut self.buffer, self.start, self.from);
+        sealed.map_err(|Wrong(reason)| io::Error::other(reason))?;
+        Ok(self.buffer)
     }
 }
 

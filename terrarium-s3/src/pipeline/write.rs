@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::crypto::Recipients;
 use crate::format::{Layout, Part, PartPlace, Place, RunId};
 use crate::pipeline::Options;
-use crate::pipeline::codec::{self, CHUNK, Compressor, Encoded, OVERHEAD};
+use crate::pipeline::codec::{self, Compressor, Encoded, OVERHEAD, Plain};
 use crate::pipeline::error::{Ids, WriteError};
 use crate::pipeline::journal::{Journal, is_young};
 use crate::pipeline::memory::{Budget, Memory};
@@ -81,14 +81,17 @@ pub async fn write_stream<S: Store>(
     if !(MIN_PART..=Part::MAX_STREAM as usize).contains(&part_size) {
         return Err(WriteError::PartSize { part_size });
     }
-    // What chunks take that wait to be used again is part of the budget.
-    let waiting = (options.memory / 8).min(part_size) / CHUNK;
-    let chunks = Arc::new(Pool::new(waiting));
-    let (memory, _ends) = Budget::new(options.memory - waiting * CHUNK);
+    // What comes from the stream has a budget of its own, and so has what is made of it: a part waits for room for its
+    // object while it keeps its bytes, and objects wait for the store alone.
+    let (plain, _plain_ends) = Budget::new(options.memory / 16 * 9);
+    let (objects, _objects_end) = Budget::new(options.memory - options.memory / 16 * 9);
+    let buffers = Arc::new(Pool::new(
+        (options.memory / 16 * 9 / part_size.saturating_add(OVERHEAD)).max(1),
+    ));
     let (sender, mut pieces) = mpsc::channel(1);
     let cutter = Cutter {
-        memory,
-        chunks: chunks.clone(),
+        memory: plain,
+        buffers: buffers.clone(),
         sender,
         part_size,
         expected,
@@ -104,7 +107,8 @@ pub async fn write_stream<S: Store>(
         recipients: recipients.clone(),
         options: options.clone(),
         coding: Arc::new(Semaphore::new(options.workers())),
-        chunks,
+        buffers,
+        objects,
         compressors: Arc::new(Pool::new(options.workers())),
         run,
         plain_key: None,
@@ -183,6 +187,9 @@ pub async fn write_stream<S: Store>(
 
 const MIN_PART: usize = 4 << 10;
 
+/// By how much a buffer grows, until it is as large as a part.
+const STEP: usize = 1 << 20;
+
 /// Opens the journal, and forgets what is not in the store as it was.
 async fn open<S: Store>(
     writing: &Writing<S>,
@@ -216,7 +223,7 @@ async fn open<S: Store>(
 struct Piece {
     number: u32,
     ids: Ids,
-    chunks: Vec<Vec<u8>>,
+    plain: Plain,
     memory: Memory,
 }
 
@@ -230,7 +237,7 @@ struct End {
 /// Reads the stream, checks it, and cuts it into parts.
 struct Cutter {
     memory: Budget,
-    chunks: Arc<Pool>,
+    buffers: Arc<Pool>,
     sender: mpsc::Sender<Piece>,
     part_size: usize,
     expected: Option<Ids>,
@@ -248,27 +255,22 @@ impl Cutter {
                 .runtime
                 .block_on(self.memory.take(self.part_size.saturating_add(OVERHEAD)))
                 .ok_or(WriteError::Interrupted)?;
-            let mut chunks = Vec::new();
-            let mut left = self.part_size;
+            let mut buffer = self.buffers.take(self.part_size);
+            let mut filled = 0;
             let mut ended = false;
-            while left > 0 && !ended {
-                let mut chunk = self.chunks.take(left.min(CHUNK));
-                chunk.resize(left.min(CHUNK), 0);
-                let mut filled = 0;
-                while filled < chunk.len() && !ended {
-                    let length = read(&mut stream, &mut chunk[filled..])?;
-                    let new = &chunk[filled..filled + length];
-                    inspector.push(new)?;
-                    hasher.update(new);
-                    self.options.progressed(length as u64, 0);
-                    filled += length;
-                    ended = length == 0;
+            while filled < self.part_size && !ended {
+                if filled == buffer.len() {
+                    // Only what is read takes memory. A buffer that was used is as long as it became.
+                    buffer.resize(self.part_size.min(filled + STEP), 0);
                 }
-                chunk.truncate(filled);
-                left -= filled;
-                if filled > 0 {
-                    chunks.push(chunk);
-                }
+                let most = buffer.len().min(self.part_size);
+                let length = read(&mut stream, &mut buffer[filled..most])?;
+                let new = &buffer[filled..filled + length];
+                inspector.push(new)?;
+                hasher.update(new);
+                self.options.progressed(length as u64, 0);
+                filled += length;
+                ended = length == 0;
             }
             if ended {
                 inspector.finish()?;
@@ -280,7 +282,7 @@ impl Cutter {
                     begin.insert(found)
                 }
             };
-            if !chunks.is_empty() {
+            if filled > 0 {
                 if number > PartPlace::MAX_NUMBER {
                     let part_size = self.part_size;
                     return Err(WriteError::TooLong { part_size });
@@ -288,7 +290,10 @@ impl Cutter {
                 let piece = Piece {
                     number,
                     ids: ids(begin),
-                    chunks,
+                    plain: Plain {
+                        buffer,
+                        length: filled,
+                    },
                     memory,
                 };
                 let sent = self.sender.blocking_send(piece);
@@ -348,7 +353,9 @@ struct Writing<S> {
     recipients: Recipients,
     options: Options,
     coding: Arc<Semaphore>,
-    chunks: Arc<Pool>,
+    buffers: Arc<Pool>,
+    /// The memory of what is to be stored.
+    objects: Budget,
     /// Those that wait for a part.
     compressors: Arc<Pool<Compressor>>,
     run: RunId,
@@ -363,7 +370,8 @@ impl<S> Clone for Writing<S> {
             recipients: self.recipients.clone(),
             options: self.options.clone(),
             coding: self.coding.clone(),
-            chunks: self.chunks.clone(),
+            buffers: self.buffers.clone(),
+            objects: self.objects.clone(),
             compressors: self.compressors.clone(),
             run: self.run,
             plain_key: self.plain_key,
@@ -387,28 +395,28 @@ impl<S: Store> Writing<S> {
         let Piece {
             number,
             ids,
-            chunks,
-            mut memory,
+            plain: mut bytes,
+            memory,
         } = piece;
-        let size: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        let size = bytes.len() as u64;
+        // While it has no turn, others may store what they have.
+        let bound = codec::encoded_bound(bytes.len(), &self.recipients);
+        let object = self.objects.take(bound).await;
+        let mut object = object.ok_or(WriteError::Interrupted)?;
         let turn = self.coding.clone().acquire_owned().await;
         let turn = turn.map_err(|_| WriteError::Interrupted)?;
 
         let mut plain = None;
-        let mut chunks = chunks;
         if let Some(key) = self.plain_key {
             let hashing = tokio::task::spawn_blocking(move || {
-                let mut hasher = blake3::Hasher::new_keyed(key.as_bytes());
-                chunks.iter().for_each(|chunk| {
-                    hasher.update(chunk);
-                });
-                (hasher.finalize(), chunks)
+                let hash = blake3::keyed_hash(key.as_bytes(), &bytes);
+                (hash, bytes)
             });
-            let hashed = hashing.await.map_err(|_| WriteError::Interrupted)?;
-            chunks = hashed.1;
-            plain = Some(hashed.0);
+            let (hash, hashed) = hashing.await.map_err(|_| WriteError::Interrupted)?;
+            bytes = hashed;
+            plain = Some(hash);
             if let Some((part, known)) = known
-                && known == hashed.0
+                && known == hash
                 && part.stream_bytes == size
             {
                 self.options.progressed(0, part.stored_bytes);
@@ -421,7 +429,7 @@ impl<S: Store> Writing<S> {
         }
 
         let writing = self.clone();
-        let encoding = tokio::task::spawn_blocking(move || writing.encode(chunks));
+        let encoding = tokio::task::spawn_blocking(move || writing.encode(bytes, memory));
         let encoded = encoding.await.map_err(|_| WriteError::Interrupted)?;
         let Encoded {
             body,
@@ -429,7 +437,7 @@ impl<S: Store> Writing<S> {
             blake3,
         } = encoded.map_err(|source| WriteError::Encode { number, source })?;
         drop(turn);
-        memory.keep(body.len());
+        object.keep(body.len());
 
         let place = PartPlace {
             guid: ids.guid,
@@ -456,18 +464,19 @@ impl<S: Store> Writing<S> {
         })
     }
 
-    fn encode(&self, chunks: Vec<Vec<u8>>) -> io::Result<Encoded> {
-        let encode = |chunks, compressor: &mut Compressor| {
-            codec::encode(chunks, &self.recipients, compressor, &self.chunks)
+    /// The memory is that of the plain bytes, which goes with them.
+    fn encode(&self, plain: Plain, _memory: Memory) -> io::Result<Encoded> {
+        let encode = |plain, compressor: &mut Compressor| {
+            codec::encode(plain, &self.recipients, compressor, &self.buffers)
         };
-        if !codec::compresses(&chunks)? {
-            return encode(chunks, &mut Compressor::fastest()?);
+        if !codec::compresses(&plain)? {
+            return encode(plain, &mut Compressor::fastest()?);
         }
         let mut compressor = match self.compressors.take_used() {
             Some(compressor) => compressor,
             None => Compressor::new(self.options.level)?,
         };
-        let encoded = encode(chunks, &mut compressor)?;
+        let encoded = encode(plain, &mut compressor)?;
         self.compressors.give(compressor);
         Ok(encoded)
     }
