@@ -1,8 +1,8 @@
 //! What is stored already, noted on the machine that stores it.
 //!
 //! Encryption makes other bytes each time, so nobody can see in the store whether a part is the one that is
-//! at hand. A line for each part says it: where it stands, and the BLAKE3 of its plain bytes, keyed with
-//! random bytes of the journal, in a file that only its owner can read.
+//! at hand. A line for each part says it: where it stands, and a BLAKE3 keyed with random bytes of the journal: of what the
+//! part is in the BLAKE3 of the stream, or of its bytes if it is no node of that. The file can be read by its owner only.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -98,7 +98,7 @@ impl Journal {
         })?;
         let mut head = Head {
             format: FORMAT.to_owned(),
-            version: 1,
+            version: 2,
             guid: ids.guid,
             from: ids.from,
             prefix,

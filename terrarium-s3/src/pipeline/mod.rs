@@ -15,6 +15,7 @@ mod pool;
 mod publish;
 mod read;
 mod standing;
+mod tree;
 mod write;
 
 use std::num::NonZeroUsize;

@@ -19,6 +19,7 @@ use crate::pipeline::error::{Ids, WriteError};
 use crate::pipeline::journal::{Journal, is_young};
 use crate::pipeline::memory::{Budget, Memory};
 use crate::pipeline::pool::Pool;
+use crate::pipeline::tree::{self, Node};
 use crate::store::{Store, StoreError, create_or_same};
 
 /// A stream whose parts are all in the store: it was whole, its END record was seen and all its checksums
@@ -116,6 +117,7 @@ pub async fn write_stream<S: Store>(
     let mut tasks: JoinSet<Result<Done, WriteError>> = JoinSet::new();
     let mut journal: Option<Journal> = None;
     let mut parts = BTreeMap::new();
+    let mut nodes = BTreeMap::new();
     let mut reused = 0;
     let mut failed = None;
     let mut more = true;
@@ -131,7 +133,8 @@ pub async fn write_stream<S: Store>(
                         }
                         _ => Ok(()),
                     };
-                    parts.insert(done.part.key.number, done.part);
+                    nodes.extend(done.node.map(|node| (done.number, node)));
+                    parts.insert(done.number, done.part);
                     noted
                 }
                 Ok(Err(error)) => Err(error),
@@ -172,11 +175,13 @@ pub async fn write_stream<S: Store>(
         return Err(error);
     }
     let end = reading.await.map_err(|_| WriteError::Interrupted)??;
+    let nodes: Vec<Node> = nodes.into_values().collect();
+    let blake3 = end.blake3.or_else(|| tree::root(&nodes));
     Ok(Stored {
         begin: end.begin,
         parts: parts.into_values().collect(),
         stream_bytes: end.bytes,
-        stream_blake3: end.blake3,
+        stream_blake3: blake3.ok_or(WriteError::Interrupted)?,
         reused,
         journal,
         run,
@@ -231,7 +236,8 @@ struct Piece {
 struct End {
     begin: BeginRecord,
     bytes: u64,
-    blake3: blake3::Hash,
+    /// Unless it follows from the parts.
+    blake3: Option<blake3::Hash>,
 }
 
 /// Reads the stream, checks it, and cuts it into parts.
@@ -248,7 +254,7 @@ struct Cutter {
 impl Cutter {
     fn run(self, mut stream: impl Read) -> Result<End, WriteError> {
         let mut inspector = Inspector::new();
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = (!tree::are_nodes(self.part_size)).then(blake3::Hasher::new);
         let mut begin: Option<BeginRecord> = None;
         for number in 0.. {
             let memory = self
@@ -267,7 +273,9 @@ impl Cutter {
                 let length = read(&mut stream, &mut buffer[filled..most])?;
                 let new = &buffer[filled..filled + length];
                 inspector.push(new)?;
-                hasher.update(new);
+                if let Some(hasher) = &mut hasher {
+                    hasher.update(new);
+                }
                 self.options.progressed(length as u64, 0);
                 filled += length;
                 ended = length == 0;
@@ -303,7 +311,7 @@ impl Cutter {
                 return Ok(End {
                     begin: begin.clone(),
                     bytes: inspector.bytes(),
-                    blake3: hasher.finalize(),
+                    blake3: hasher.map(|hasher| hasher.finalize()),
                 });
             }
         }
@@ -381,7 +389,9 @@ impl<S> Clone for Writing<S> {
 
 /// A part that is in the store.
 struct Done {
+    number: u32,
     part: Part,
+    node: Option<Node>,
     plain: Option<blake3::Hash>,
     reused: bool,
 }
@@ -395,7 +405,7 @@ impl<S: Store> Writing<S> {
         let Piece {
             number,
             ids,
-            plain: mut bytes,
+            plain: bytes,
             memory,
         } = piece;
         let size = bytes.len() as u64;
@@ -406,26 +416,28 @@ impl<S: Store> Writing<S> {
         let turn = self.coding.clone().acquire_owned().await;
         let turn = turn.map_err(|_| WriteError::Interrupted)?;
 
-        let mut plain = None;
-        if let Some(key) = self.plain_key {
-            let hashing = tokio::task::spawn_blocking(move || {
-                let hash = blake3::keyed_hash(key.as_bytes(), &bytes);
-                (hash, bytes)
+        let (key, part_size) = (self.plain_key, self.options.part_size);
+        let hashing = tokio::task::spawn_blocking(move || {
+            let node = Node::new(&bytes, number, part_size);
+            let hashed = key.map(|key| {
+                let bytes = node.as_ref().map_or(&bytes[..], Node::as_bytes);
+                blake3::keyed_hash(key.as_bytes(), bytes)
             });
-            let (hash, hashed) = hashing.await.map_err(|_| WriteError::Interrupted)?;
-            bytes = hashed;
-            plain = Some(hash);
-            if let Some((part, known)) = known
-                && known == hash
-                && part.stream_bytes == size
-            {
-                self.options.progressed(0, part.stored_bytes);
-                return Ok(Done {
-                    part,
-                    plain,
-                    reused: true,
-                });
-            }
+            (node, hashed, bytes)
+        });
+        let (node, plain, bytes) = hashing.await.map_err(|_| WriteError::Interrupted)?;
+        if let Some((part, known)) = known
+            && plain == Some(known)
+            && part.stream_bytes == size
+        {
+            self.options.progressed(0, part.stored_bytes);
+            return Ok(Done {
+                number,
+                part,
+                node,
+                plain,
+                reused: true,
+            });
         }
 
         let writing = self.clone();
@@ -458,7 +470,9 @@ impl<S: Store> Writing<S> {
             .await?;
         self.options.progressed(0, part.stored_bytes);
         Ok(Done {
+            number,
             part,
+            node,
             plain,
             reused: false,
         })
