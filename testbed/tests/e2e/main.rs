@@ -3,6 +3,7 @@
 //! One module per topic. `make e2e` compiles this on the host, runs it in the guest,
 //! and `make e2e ARGS=guest::` runs the tests whose names contain `guest::`.
 
+mod alone;
 mod archive;
 mod as_new;
 mod core_conformance;
@@ -14,7 +15,6 @@ mod lxd_client;
 mod points;
 mod refusals;
 mod rewind;
-mod run;
 mod time_machine;
 mod zfs_datasets;
 mod zfs_listing;

@@ -1,0 +1,3 @@
+//! What concerns every instance of the host or its clock: run one by one, after all other tests.
+
+mod run;
