@@ -113,12 +113,16 @@ that nobody else sees, and read file by file. What is found is compared with the
 sealed, else with the snapshot on this host if it is still there; without either it is readable, not compared. Needs
 neither LXD nor ZFS nor root, but room in the scratch folder for the streams and a quarter, and 256 MiB; nothing is left.
 
+With --boot it is received beside the instances of this host, started as one of its own without network, labels and disks
+of the host, asked by --check, and removed, whatever comes of it. The instance itself may run meanwhile and is not touched.
+
 Every drill is noted in drills.jsonl of the state folder; --history shows them. Ends with 0 if the point can be read and
-is what was exported, with 1 if not.
+is what was exported, or boots and passes the check; with 1 if not.
 
 Examples:
   terrariumctl backup drill --instance web --identity identity.txt
   terrariumctl backup drill --name web --at 2026-04-19 --identity - --scratch /mnt/room
+  terrariumctl backup drill --instance web --identity identity.txt --boot --check 'test -s /etc/passwd'
   terrariumctl backup drill --history";
 
 const STREAM_INFO_EXAMPLES: &str = "\
@@ -245,7 +249,8 @@ impl Backup {
     /// Whether the command is to change anything.
     pub(crate) fn changes_something(&self) -> bool {
         match self {
-            Backup::List(_) | Backup::Verify(_) | Backup::Drill(_) | Backup::Status(_) => false,
+            Backup::List(_) | Backup::Verify(_) | Backup::Status(_) => false,
+            Backup::Drill(args) => args.boot,
             Backup::Run(args) => !args.dry_run,
             Backup::Snapshot(args) => !args.dry_run,
             Backup::Restore(args) => !args.consent.dry_run,
@@ -268,6 +273,7 @@ impl Backup {
             },
             Backup::Verify(_) => Needs::HostIfThere,
             Backup::Drill(args) if args.history => Needs::Nothing,
+            Backup::Drill(args) if args.boot => Needs::Host,
             Backup::Drill(_) => Needs::HostIfThere,
             _ => Needs::Host,
         }
@@ -525,6 +531,15 @@ pub(crate) struct DrillArgs {
     /// Compare with this digest, as an earlier drill has shown it
     #[arg(long, value_name = "DIGEST")]
     pub(crate) expect: Option<TreeDigest>,
+    /// Boot the point in this host's LXD instead of comparing its files: without network, and thrown away
+    #[arg(long, requires = "instance", conflicts_with_all = ["scratch", "expect", "unverified"])]
+    pub(crate) boot: bool,
+    /// Run this in it by a shell (sh -c): good is an exit code of 0
+    #[arg(long, value_name = "CMD", requires = "boot")]
+    pub(crate) check: Option<String>,
+    /// How long its start, and then the check, may take [default: 2m]
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout, requires = "boot")]
+    pub(crate) timeout: Option<Duration>,
     /// Take a point too that no host of the archive has signed
     #[arg(long)]
     pub(crate) unverified: bool,

@@ -68,6 +68,11 @@ impl File {
     /// # Errors
     /// [`Exit::Usage`].
     pub(crate) fn refuse_start(&self, command: &Backup) -> Result<(), Failure> {
+        if matches!(command, Backup::Drill(args) if args.boot) {
+            let what = "cannot boot a drill: instances of a pool file do not run";
+            let help = "leave out --boot: the files are read and compared then";
+            return Err(Failure::new(Exit::Usage, what).with_help(help));
+        }
         match command.starts() {
             Some(instance) => Err(Error::from(InstancesError::DoesNotRun { instance }).into()),
             None => Ok(()),

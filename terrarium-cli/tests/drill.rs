@@ -423,3 +423,43 @@ fn a_drill_that_is_interrupted_or_killed_leaves_nothing() {
     }
     assert_eq!(drills.drill(&[]).code, 0);
 }
+
+#[test]
+fn a_boot_is_refused_where_nothing_runs_and_a_check_without_it_is_no_command() {
+    let drills = Drills::new(&[]);
+    let boot = [
+        "backup",
+        "drill",
+        "--instance",
+        "web",
+        "--identity",
+        "identity.txt",
+    ];
+    let said = drills.archived.here(&[&boot[..], &["--boot"]].concat());
+    assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+    insta::assert_snapshot!(said.err, @r"
+    error: cannot boot a drill: instances of a pool file do not run
+    help: leave out --boot: the files are read and compared then
+    ");
+    for more in [
+        &["--check", "true"][..],
+        &["--timeout", "1m"],
+        &["--boot", "--expect", &"0".repeat(64)],
+        &["--boot", "--scratch", "scratch"],
+        &["--boot", "--unverified"],
+    ] {
+        let said = drills.archived.run(&[&boot[..], more].concat());
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+    }
+    let by_name = [
+        "backup",
+        "drill",
+        "--name",
+        "web",
+        "--identity",
+        "identity.txt",
+    ];
+    let said = drills.archived.run(&[&by_name[..], &["--boot"]].concat());
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(drills.records().is_empty());
+}

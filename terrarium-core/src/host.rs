@@ -1,6 +1,8 @@
 //! The way in: a host with its pools and LXD, and sessions that change one instance at a time.
 
 #[cfg(feature = "archive")]
+pub(crate) mod boot;
+#[cfg(feature = "archive")]
 pub(crate) mod fetch;
 mod origins;
 mod points;

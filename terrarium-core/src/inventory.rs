@@ -14,6 +14,7 @@ use crate::layout::PoolLayout;
 use crate::names::InstanceRef;
 use crate::point::{Place, RestorePoint};
 use crate::property;
+use crate::throw_away;
 use crate::zfs::Zfs;
 
 /// Everything that plans are made from, as it was at one moment.
@@ -22,8 +23,11 @@ use crate::zfs::Zfs;
 pub struct Inventory {
     /// When it was read.
     pub observed_at: Timestamp,
-    /// Every instance that LXD knows, in the order of project and name.
+    /// Every instance that LXD knows, in the order of project and name; throw-away instances of drills are left out.
     pub instances: Vec<Instance>,
+    /// Throw-away instances of drills, which are none of those.
+    #[serde(skip)]
+    pub drills: Vec<InstanceRecord>,
     /// LXD's storage pools on ZFS that could be read.
     #[serde(skip)]
     pub pools: Vec<Pool>,
@@ -354,6 +358,8 @@ fn assemble(
     }
 
     records.sort_by(|a, b| a.id.cmp(&b.id));
+    let is_of_a_drill = |record: &mut InstanceRecord| throw_away::of_record(record).is_some();
+    let drills: Vec<_> = records.extract_if(.., is_of_a_drill).collect();
     let indexes: Vec<Index<'_>> = pools.iter().map(Index::new).collect();
     let mut claimed = BTreeSet::new();
     let mut instances = Vec::new();
@@ -379,6 +385,7 @@ fn assemble(
                 .map(move |dataset| (index, dataset))
         })
         .filter(|(index, dataset)| index.pool.layout.operation_of(&dataset.name).is_some())
+        .filter(|(index, dataset)| throw_away::of_dataset(&index.pool.layout, dataset).is_none())
         .map(|(_, dataset)| dataset.name.clone())
         .filter(|name| {
             !claimed.contains(name) && !pending.iter().any(|operation| operation.holder == *name)
@@ -388,6 +395,7 @@ fn assemble(
     Ok(Inventory {
         observed_at: now,
         instances,
+        drills,
         pools,
         problems,
         pending,
@@ -426,7 +434,10 @@ impl<'a> Index<'a> {
             if let Some(parent) = dataset.name.parent() {
                 index.children.insert(parent, &dataset.name);
             }
-            if let Some(origin) = &dataset.origin {
+            // What a drill received of an origin belongs to nobody's history.
+            if let Some(origin) = &dataset.origin
+                && throw_away::of_dataset(&pool.layout, dataset).is_none()
+            {
                 index
                     .cloned_from
                     .entry(origin.dataset_str())

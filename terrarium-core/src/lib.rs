@@ -49,11 +49,18 @@ mod selector;
 pub mod status;
 mod streams;
 mod text;
+#[cfg_attr(
+    not(feature = "archive"),
+    allow(dead_code, reason = "drills boot archived points")
+)]
+mod throw_away;
 pub mod tree;
 mod zfs;
 
 pub use error::{Class, Error};
 pub use execute::{Progress, Silent};
+#[cfg(feature = "archive")]
+pub use host::boot::{BootReport, BootRequest, BootVerdict, Halt};
 #[cfg(feature = "archive")]
 pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, FetchedStream};
 pub use host::policies::surplus;

@@ -73,8 +73,19 @@ impl LockDir {
         doing: &str,
         now: Timestamp,
     ) -> Result<Lock, Error> {
-        let file = format!("{}.{}.lock", instance.project, instance.name);
-        self.take(&file, &format!("instance {instance}"), doing, now)
+        self.take(
+            &file_of(instance),
+            &format!("instance {instance}"),
+            doing,
+            now,
+        )
+    }
+
+    /// Removes the file of a lock that is held, of an instance that is not there any more and will never be again.
+    #[cfg(feature = "archive")]
+    pub(crate) fn forget(&self, instance: &InstanceRef) {
+        // What stays is a file that nobody looks at.
+        let _ = std::fs::remove_file(self.path.join(file_of(instance)));
     }
 
     /// Shares the lock of one instance with others that only take snapshots of it or send them. Never waits.
@@ -87,8 +98,12 @@ impl LockDir {
         doing: Option<&str>,
         now: Timestamp,
     ) -> Result<Lock, Error> {
-        let file = format!("{}.{}.lock", instance.project, instance.name);
-        self.share(&file, &format!("instance {instance}"), doing, now)
+        self.share(
+            &file_of(instance),
+            &format!("instance {instance}"),
+            doing,
+            now,
+        )
     }
 
     /// Takes the lock that exports of one instance have among themselves.
@@ -223,6 +238,10 @@ fn name(file: &mut File, doing: &str, now: Timestamp) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(serde_json::to_string(&owner).unwrap_or_default().as_bytes())
+}
+
+fn file_of(instance: &InstanceRef) -> String {
+    format!("{}.{}.lock", instance.project, instance.name)
 }
 
 fn held_by(file: &mut File, what: &str, now: Timestamp) -> Held {

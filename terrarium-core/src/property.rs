@@ -32,6 +32,8 @@ pub const LINEAGE_OF: &str = "terrarium:lineage-of";
 pub const ADOPTED: &str = "terrarium:adopted";
 /// The value of [`ADOPTED`]: sanoid's.
 pub const ADOPTED_SANOID: &str = "sanoid";
+/// On a dataset that a drill received: the throw-away instance that it is for, with its project.
+pub const DRILL: &str = "terrarium:drill";
 
 /// On the dataset `containers` of a pool file: what is kept of its instances beside their files.
 pub const INSTANCES: &str = "terrarium:instances";
@@ -43,7 +45,7 @@ pub const OF_SNAPSHOTS: [&str; 8] = [
 
 /// The LXD config key that marks an instance which a restore is still building.
 pub const LXD_OPERATION: &str = "user.terrarium.operation";
-/// The LXD config key that marks an instance which a drill has made: it goes when the drill ends.
+/// The LXD config key that marks a throw-away instance of a drill with the drill's operation.
 pub const LXD_DRILL: &str = "user.terrarium.drill";
 /// The LXD config key that keeps an instance from being deleted.
 pub const LXD_PROTECTION: &str = "security.protection.delete";

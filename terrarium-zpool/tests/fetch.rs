@@ -1,6 +1,8 @@
 //! A restore from an archive, on OpenZFS in a process: what was archived comes back beside what is there, and is
 //! swapped in; whatever goes wrong before that leaves everything as it was.
 
+#[path = "fetch/boot.rs"]
+mod boot;
 mod support;
 
 use std::future::Future;

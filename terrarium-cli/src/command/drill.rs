@@ -1,5 +1,6 @@
 //! `backup drill`: whether a point of the archive can be restored, without restoring it anywhere.
 
+mod boot;
 mod record;
 
 use std::sync::Arc;
@@ -32,7 +33,8 @@ use crate::render::{self, one_line};
 use crate::signal::interrupted;
 use crate::site;
 
-pub(crate) use record::{Compared, Record, Shown};
+use record::Shown;
+pub(crate) use record::{Boot, Compared, Record};
 
 /// How long after a signal the drill may take to tidy up.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,6 +62,14 @@ pub(crate) async fn drill<Z: Streams, I: Instances>(
     let identities = Arc::new(interrupt.or(identities(&args.identity)).await?);
     let chosen = interrupt.or(choose(args, &session, &now, context)).await?;
     let sealed = open(&chosen, &identities)?;
+    if args.boot {
+        let (Some(instance), Here::Host(host)) = (&args.instance, &here) else {
+            let why = "nothing can be booted without this host's LXD";
+            return Err(Failure::new(Exit::Unavailable, why));
+        };
+        let what = (chosen, identities);
+        return boot::boot(host, (args, instance), what, &session, &now, context).await;
+    }
     let looking = expected(here, args, sealed, chosen.point.guid, &now, context);
     let (expected, compared) = interrupt.or(looking).await?;
     let streams = chosen.chain.iter().map(|link| link.stream_bytes);
@@ -100,16 +110,15 @@ pub(crate) async fn drill<Z: Streams, I: Instances>(
     {
         return Err(of_drill(error));
     }
-    let record = Record::new(Shown {
+    let shown = Shown {
         at: now.timestamp(),
         location: session.location(),
         archive: chosen.archive.document().id,
         point: &chosen.point,
         streams: request.chain.len(),
         stream_bytes,
-        compared,
-        report: &report,
-    });
+    };
+    let record = Record::new(&shown, compared, &report);
     let recorded = record::append(session.state().folder(), &record);
     let exit = match report.verdict.is_good() {
         true => Exit::Done,
@@ -119,14 +128,18 @@ pub(crate) async fn drill<Z: Streams, I: Instances>(
         true => console.answer_json(&render::drill::json(&record, &report, exit))?,
         false => console.answer(&render::drill::text(&record, &report, &now))?,
     }
+    tell_not_noted(recorded, &session, context);
+    Ok(exit)
+}
+
+fn tell_not_noted(recorded: std::io::Result<()>, session: &Session<'_>, context: &Context) {
     if let Err(error) = recorded {
         let path = record::path(session.state().folder());
         let path = path.display();
-        console.tell(&format!(
+        context.console.tell(&format!(
             "warning: the drill is not noted in {path}: {error}"
         ));
     }
-    Ok(exit)
 }
 
 fn history(drills: &record::History, context: &Context) -> Result<Exit, Failure> {

@@ -27,13 +27,14 @@ use origins::split_origins;
 
 use super::{Planner, obstacle};
 use crate::error::Error;
-use crate::instances::Instances;
+use crate::instances::{Definition, Instances, Profile};
 use crate::inventory::Covered;
 use crate::layout::PoolLayout;
 use crate::names::{InstanceRef, OperationId};
 use crate::plan::{IdentityPolicy, Plan, RecreateRequest, carried_properties, plan_recreate};
 use crate::property;
 use crate::streams::Streams;
+use crate::throw_away::ThrowAway;
 
 /// A point of an archive, and what it takes to read it.
 #[derive(Clone, Debug)]
@@ -68,6 +69,9 @@ pub struct FetchPlan {
     pub snapshot: SnapshotName,
     #[serde(skip)]
     pool: PoolLayout,
+    /// It is for a drill: the snapshots get no marks and the dataset no place and no history.
+    #[serde(skip)]
+    thrown_away: bool,
     #[serde(skip)]
     staged: DatasetName,
     #[serde(skip)]
@@ -182,6 +186,7 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
                 .map_err(terrarium_zfs::Error::from)?,
             streams: missing.iter().map(FetchedStream::of).collect(),
             pool,
+            thrown_away: false,
             staged,
             place,
             properties,
@@ -204,21 +209,7 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
         start: bool,
     ) -> Fetching<Plan> {
         self.refuse_start(new, start)?;
-        let no_definition = |why: String| FetchError::NoDefinition {
-            instance: fetched.instance.clone(),
-            why,
-        };
-        let archived = sealed.definition.as_ref();
-        let archived = archived.ok_or_else(|| no_definition("there is none".to_owned()))?;
-        let definition = serde_json::from_value(archived.instance.clone().into());
-        let definition = definition.map_err(|error| no_definition(error.to_string()))?;
-        let had = archived
-            .profiles
-            .iter()
-            .cloned()
-            .map(serde_json::from_value);
-        let had = had.collect::<Result<_, _>>();
-        let had = had.map_err(|error| no_definition(error.to_string()))?;
+        let (definition, had) = archived_definition(&fetched.instance, sealed)?;
         let dataset = fetched.staged.clone();
         let staged = self.on_zfs(move |zfs| zfs.guid(dataset.as_str())).await?;
         let staged = staged.ok_or_else(|| Error::Changed {
@@ -242,6 +233,61 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
                 profiles: self.host.instances.profiles(&new.project).await?,
             },
         )?)
+    }
+
+    /// The pool that a point of an instance is drilled in: that of the instance, if it is here.
+    pub(super) fn pool_of_drill(&self, instance: &InstanceRef) -> Fetching<PoolLayout> {
+        match self.inventory.covered(instance) {
+            Ok((_, covered)) => Ok(covered.layout.clone()),
+            Err(_) => self.pool_for(instance),
+        }
+    }
+
+    /// Plans how the last point of `chain` comes here for a drill: from the archive, even if it is here; but for an
+    /// image, as for a restore.
+    pub(super) async fn plan_throw_away(
+        &self,
+        throw_away: &ThrowAway,
+        instance: &InstanceRef,
+        chain: &[Manifest],
+    ) -> Fetching<FetchPlan> {
+        let Some(target) = chain.last() else {
+            return Err(FetchError::Empty);
+        };
+        let pool = &throw_away.layout;
+        let starts = chain.windows(2).enumerate().rev();
+        let known = starts
+            .filter_map(|(index, links)| {
+                let is_origin = links[1].base == Base::Origin(links[0].guid);
+                let here = is_origin.then(|| self.origin_here(pool, links[0].guid));
+                Some((index, here.flatten()?))
+            })
+            .next();
+        let missing = &chain[known.map_or(0, |(index, _)| index + 1)..];
+        let onto = known.map(|(_, snapshot)| snapshot.clone());
+        refuse_gaps(known.map(|(index, _)| chain[index].guid), missing)?;
+        let (origins, missing) = split_origins(pool, onto.as_ref(), missing)?;
+        let staged = pool.staging(&throw_away.operation);
+        let staged = staged.map_err(terrarium_zfs::Error::from)?;
+        let set = [("canmount", "noauto"), ("mountpoint", "legacy")];
+        let set = set.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let snapshot = staged.snapshot(target.snapshot.name());
+        let plan = FetchPlan {
+            instance: instance.clone(),
+            guid: target.guid,
+            onto,
+            origins,
+            snapshot: snapshot.map_err(terrarium_zfs::Error::from)?,
+            streams: missing.iter().map(FetchedStream::of).collect(),
+            pool: pool.clone(),
+            thrown_away: true,
+            staged,
+            place: None,
+            properties: set.into_iter().chain([throw_away.mark()]).collect(),
+            history: BTreeMap::new(),
+        };
+        self.refuse_no_room(&plan.pool, plan.stream_bytes()).await?;
+        Ok(plan)
     }
 
     /// The pool that an instance which is not here is to come to: that of an earlier, interrupted fetch, or the only one.
@@ -307,6 +353,29 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
         let running = tokio::task::spawn_blocking(move || call(&zfs));
         Ok(running.await.map_err(|_| Error::Interrupted)??)
     }
+}
+
+/// How LXD had an instance, and the profiles that it had, as they are sealed with a point.
+pub(super) fn archived_definition(
+    instance: &InstanceRef,
+    sealed: &Sealed,
+) -> Fetching<(Definition, Vec<Profile>)> {
+    let no_definition = |why: String| FetchError::NoDefinition {
+        instance: instance.clone(),
+        why,
+    };
+    let archived = sealed.definition.as_ref();
+    let archived = archived.ok_or_else(|| no_definition("there is none".to_owned()))?;
+    let definition = serde_json::from_value(archived.instance.clone().into());
+    let definition = definition.map_err(|error| no_definition(error.to_string()))?;
+    let had = archived
+        .profiles
+        .iter()
+        .cloned()
+        .map(serde_json::from_value);
+    let had = had.collect::<Result<_, _>>();
+    let had = had.map_err(|error| no_definition(error.to_string()))?;
+    Ok((definition, had))
 }
 
 impl FetchedStream {

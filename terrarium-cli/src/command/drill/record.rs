@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use terrarium_core::drill::{DrillReport, Verdict};
 use terrarium_core::tree::TreeDigest;
+use terrarium_core::{BootReport, BootVerdict};
 use terrarium_s3::archive::Location;
 use terrarium_s3::format::{ArchiveId, Lineage};
 use terrarium_zfs::{Guid, SnapshotName};
@@ -43,7 +44,8 @@ pub(crate) struct Record {
     pub(crate) created_at: Timestamp,
     pub(crate) streams: usize,
     pub(crate) stream_bytes: u64,
-    /// `equal`, `differs`, `readable` or `failed`.
+    /// `equal`, `differs`, `readable` or `failed`; of a boot `booted`, `not-started`, `check-failed`, `check-timed-out`,
+    /// `check-not-run` or `failed`.
     pub(crate) verdict: String,
     pub(crate) compared_with: Option<Compared>,
     pub(crate) digest: Option<TreeDigest>,
@@ -55,6 +57,24 @@ pub(crate) struct Record {
     pub(crate) receive_ms: u64,
     /// How long it took to read the files.
     pub(crate) read_ms: u64,
+    /// What is known if it was booted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) boot: Option<Boot>,
+}
+
+/// What is kept of a boot. Neither the check nor what it printed: they may hold secrets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Boot {
+    /// The throw-away instance.
+    pub(crate) instance: String,
+    /// How long it took from its start until LXD reported it as running.
+    pub(crate) running_ms: Option<u64>,
+    /// How long the check took.
+    pub(crate) check_ms: Option<u64>,
+    /// The exit code of the check.
+    pub(crate) exit_code: Option<i32>,
+    /// Whether the instance could not be removed.
+    pub(crate) left: bool,
 }
 
 /// What a record is made of.
@@ -65,21 +85,57 @@ pub(crate) struct Shown<'a> {
     pub(crate) point: &'a Listed,
     pub(crate) streams: usize,
     pub(crate) stream_bytes: u64,
-    pub(crate) compared: Option<Compared>,
-    pub(crate) report: &'a DrillReport,
 }
 
 impl Record {
-    pub(crate) fn new(shown: Shown<'_>) -> Self {
-        let Shown { point, report, .. } = shown;
+    pub(crate) fn new(shown: &Shown<'_>, compared: Option<Compared>, report: &DrillReport) -> Self {
         let (verdict, differences, error) = match &report.verdict {
             Verdict::Equal => ("equal", None, None),
             Verdict::Differs(found) => ("differs", found.as_ref().map(|found| found.in_all), None),
             Verdict::Readable => ("readable", None, None),
             Verdict::Failed(error) => ("failed", None, Some(error.to_string())),
         };
-        let millis =
-            |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            compared_with: compared,
+            digest: report.digest,
+            differences,
+            entries: report.entries,
+            bytes: report.bytes,
+            receive_ms: millis(report.received_in),
+            read_ms: millis(report.read_in),
+            ..Self::of(shown, verdict, error)
+        }
+    }
+
+    pub(crate) fn booted(shown: &Shown<'_>, report: &BootReport) -> Self {
+        let (verdict, error) = match &report.verdict {
+            BootVerdict::Booted => ("booted", None),
+            BootVerdict::NotStarted(why) => ("not-started", Some(why.clone())),
+            BootVerdict::CheckFailed(_) => ("check-failed", None),
+            BootVerdict::CheckTimedOut => ("check-timed-out", None),
+            BootVerdict::CheckNotRun(why) => ("check-not-run", Some(why.clone())),
+            BootVerdict::Failed(error) => ("failed", Some(error.to_string())),
+        };
+        let exit_code = match &report.verdict {
+            BootVerdict::Booted => report.checked_in.map(|_| 0),
+            BootVerdict::CheckFailed(output) => Some(output.exit_code),
+            _ => None,
+        };
+        Self {
+            receive_ms: millis(report.received_in),
+            boot: Some(Boot {
+                instance: report.instance.to_string(),
+                running_ms: report.running_in.map(millis),
+                check_ms: report.checked_in.map(millis),
+                exit_code,
+                left: report.left.is_some(),
+            }),
+            ..Self::of(shown, verdict, error)
+        }
+    }
+
+    fn of(shown: &Shown<'_>, verdict: &str, error: Option<String>) -> Self {
+        let point = shown.point;
         Self {
             version: 1,
             at: shown.at,
@@ -94,16 +150,21 @@ impl Record {
             streams: shown.streams,
             stream_bytes: shown.stream_bytes,
             verdict: verdict.to_owned(),
-            compared_with: shown.compared,
-            digest: report.digest,
-            differences,
+            compared_with: None,
+            digest: None,
+            differences: None,
             error,
-            entries: report.entries,
-            bytes: report.bytes,
-            receive_ms: millis(report.received_in),
-            read_ms: millis(report.read_in),
+            entries: 0,
+            bytes: 0,
+            receive_ms: 0,
+            read_ms: 0,
+            boot: None,
         }
     }
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The drills so far, the earliest first.

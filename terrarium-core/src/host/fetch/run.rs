@@ -12,6 +12,7 @@ use terrarium_zfs::{DatasetName, ErrorKind, Listing, Properties, ReceiveOptions,
 use super::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, Fetching};
 use crate::error::Error;
 use crate::host::Session;
+use crate::host::boot::Halt;
 use crate::instances::Instances;
 use crate::pipe::widen_pipe;
 use crate::property;
@@ -29,6 +30,8 @@ struct Batch<'a> {
     properties: &'a BTreeMap<String, String>,
     links: &'a [Manifest],
     opened: &'a [Sealed],
+    /// Ends it before its time.
+    halt: &'a Halt,
 }
 
 impl<Z: Streams, I: Instances> Session<'_, Z, I> {
@@ -42,6 +45,16 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         &self,
         plan: &FetchPlan,
         request: &FetchRequest<S>,
+    ) -> Fetching<Sealed> {
+        self.fetch_until(plan, request, &Halt::default()).await
+    }
+
+    /// The same, ended by `halt` before its time: on return nothing works on it any more.
+    pub(crate) async fn fetch_until<S: Store>(
+        &self,
+        plan: &FetchPlan,
+        request: &FetchRequest<S>,
+        halt: &Halt,
     ) -> Fetching<Sealed> {
         let begin = request
             .chain
@@ -59,7 +72,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         }
         let mut rest = opened.as_slice();
         let mut lock = match plan.uses_origins() {
-            true => Some(self.lock_origins(&plan.pool).await?),
+            true => Some(halt.or(self.lock_origins(&plan.pool)).await??),
             false => None,
         };
         for origin in &plan.origins {
@@ -67,7 +80,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
             let (links, after) = missing.split_at(count);
             let (sealed, rest_after) = rest.split_at(count);
             (missing, rest) = (after, rest_after);
-            self.bring_origin(plan, request, origin, links, sealed)
+            self.bring_origin(plan, request, origin, (links, sealed), halt)
                 .await?;
         }
         let batch = Batch {
@@ -77,6 +90,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
             properties: &plan.properties,
             links: missing,
             opened: rest,
+            halt,
         };
         let done = self.prepare(plan, &batch).await?;
         for index in done..missing.len() {
@@ -86,8 +100,10 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         }
         drop(lock);
         // Those of an earlier run too: it may have died just before.
-        self.mark(plan, missing, rest).await?;
-        self.give_place(plan).await?;
+        if !plan.thrown_away {
+            self.mark(plan, missing, rest).await?;
+            self.give_place(plan).await?;
+        }
         match opened.pop() {
             Some(sealed) => Ok(sealed),
             None => Err(Error::Interrupted.into()),
@@ -100,8 +116,8 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
         plan: &FetchPlan,
         request: &FetchRequest<S>,
         origin: &FetchedOrigin,
-        links: &[Manifest],
-        opened: &[Sealed],
+        (links, opened): (&[Manifest], &[Sealed]),
+        halt: &Halt,
     ) -> Fetching<()> {
         let (snapshot, guid) = (origin.snapshot.clone(), origin.guid);
         let planner = &self.planner;
@@ -120,6 +136,7 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
             properties: &properties,
             links,
             opened,
+            halt,
         };
         let done = self.prepare(plan, &batch).await?;
         for index in done..links.len() {
@@ -207,7 +224,15 @@ impl<Z: Streams, I: Instances> Session<'_, Z, I> {
             writer,
             &request.options,
         );
-        let (received, read) = tokio::join!(receiving, reading);
+        // The receiver ends when its writer goes away.
+        let (received, read) = tokio::join!(receiving, batch.halt.or(reading));
+        let read = match read {
+            Ok(read) => read,
+            Err(interrupted) => {
+                self.discard_snapshot(&snapshot).await?;
+                return Err(interrupted.into());
+            }
+        };
         let verified = match (received, read) {
             (Ok(received), Ok(_)) if received.begin.to_guid() == link.guid => Ok(()),
             // The receiver went away: it says why.
