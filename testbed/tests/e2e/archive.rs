@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use testbed::{Finished, Image, Instance, Mount, Pool, lxc, run, terrariumctl, unique_name, zfs};
+use testbed::{
+    Finished, Image, Instance, Mount, Pool, Running, faulty_terrariumctl, lxc, run, terrariumctl,
+    unique_name, zfs,
+};
 
 use crate::time_machine::{property, restore, snapshot, snapshots, undo};
 
 /// An archive, and a folder with the identity that reads it.
-struct Archive {
+pub(crate) struct Archive {
     folder: tempfile::TempDir,
     /// Where it is, as options.
     place: Vec<String>,
@@ -15,7 +18,7 @@ struct Archive {
 
 impl Archive {
     /// One in a folder of the guest.
-    fn in_a_folder() -> Self {
+    pub(crate) fn in_a_folder() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let objects = folder.path().join("objects");
         std::fs::create_dir(&objects).expect("a folder");
@@ -69,17 +72,22 @@ impl Archive {
         self.command(&["backup", "export", "--instance", instance.name()])
     }
 
-    fn drill(&self, instance: &Instance, more: &[&str]) -> Finished {
+    pub(crate) fn drill(&self, instance: &Instance, more: &[&str]) -> Finished {
+        terrariumctl(self.drilling(instance, more))
+    }
+
+    /// A drill that goes on beside the test.
+    pub(crate) fn begin_drill(&self, instance: &Instance, more: &[&str]) -> Running {
+        // No fault is asked for: it is the one that can be begun.
+        faulty_terrariumctl(self.drilling(instance, more)).spawn()
+    }
+
+    fn drilling(&self, instance: &Instance, more: &[&str]) -> Vec<String> {
         let identity = self.path("identity.txt");
-        let command = [
-            "backup",
-            "drill",
-            "--identity",
-            &identity,
-            "--instance",
-            instance.name(),
-        ];
-        self.command(&[&command[..], more].concat())
+        let command = ["backup", "drill", "--identity", &identity, "--instance"];
+        let command = command.into_iter().chain([instance.name()]);
+        let command = command.chain(more.iter().copied()).map(str::to_owned);
+        command.chain(self.place.iter().cloned()).collect()
     }
 
     fn restore(&self, instance: &str, more: &[&str]) -> Finished {
@@ -100,7 +108,7 @@ impl Archive {
 }
 
 /// A running container with two points in an archive: a full one, and an increment to it.
-fn exported(stem: &str, archive: &Archive) -> (Instance, String, String) {
+pub(crate) fn exported(stem: &str, archive: &Archive) -> (Instance, String, String) {
     let web = Instance::create(stem, Image::Busybox);
     web.set_config("user.note", "kept");
     web.start();

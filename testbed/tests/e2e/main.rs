@@ -6,6 +6,7 @@
 mod alone;
 mod archive;
 mod as_new;
+mod boot_drill;
 mod core_conformance;
 mod embedded_engine;
 mod guest;
