@@ -75,7 +75,7 @@ impl LockDir {
     ) -> Result<Lock, Error> {
         self.take(
             &file_of(instance),
-            &format!("instance {instance}"),
+            &format!("{INSTANCE}{instance}"),
             doing,
             now,
         )
@@ -100,7 +100,7 @@ impl LockDir {
     ) -> Result<Lock, Error> {
         self.share(
             &file_of(instance),
-            &format!("instance {instance}"),
+            &format!("{INSTANCE}{instance}"),
             doing,
             now,
         )
@@ -229,6 +229,9 @@ impl LockDir {
     }
 }
 
+/// What is said before an instance's name: others share its lock without a name of theirs.
+const INSTANCE: &str = "instance ";
+
 fn name(file: &mut File, doing: &str, now: Timestamp) -> io::Result<()> {
     let owner = Owner {
         pid: std::process::id(),
@@ -261,7 +264,10 @@ fn held_by(file: &mut File, what: &str, now: Timestamp) -> Held {
                 owner.pid,
                 now.duration_since(owner.since).as_secs().max(0)
             ),
-            None => "a snapshot is being taken, or its owner is just starting".to_owned(),
+            None if what.starts_with(INSTANCE) => {
+                "a snapshot is being taken, or its owner is just starting".to_owned()
+            }
+            None => "its owner is just starting".to_owned(),
         },
     }
 }

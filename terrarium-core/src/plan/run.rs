@@ -15,6 +15,7 @@ use crate::inventory::{Coverage, Covered, Inventory};
 use crate::names::{InstanceRef, ProjectName};
 use crate::policy::{Due, GROUP, Period, Resolved, autosnap_name, due};
 use crate::property;
+use crate::throw_away;
 
 /// What a run of the timer takes, decided from an inventory alone.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -183,7 +184,7 @@ pub fn plan_run(
 /// Whether an instance will be gone soon, or is not there yet in full.
 fn is_passing(record: &InstanceRecord) -> bool {
     let has = |key| record.definition.config.contains_key(key);
-    has(property::LXD_OPERATION) || has(property::LXD_DRILL)
+    has(property::LXD_OPERATION) || throw_away::of_record(record).is_some()
 }
 
 fn scheduled(
