@@ -219,7 +219,7 @@ impl Policy {
         self.keep
     }
 
-    /// How long a period is: a month has 31 days here, a year 365, as sanoid counts them.
+    /// How long a period is: a month has 31 days here, a year 365 and a quarter, as sanoid counts them.
     pub fn length(&self, period: Period) -> SignedDuration {
         const HOUR: i64 = 60 * 60;
         SignedDuration::from_secs(match period {
@@ -228,7 +228,7 @@ impl Policy {
             Period::Daily => 24 * HOUR,
             Period::Weekly => 7 * 24 * HOUR,
             Period::Monthly => 31 * 24 * HOUR,
-            Period::Yearly => 365 * 24 * HOUR,
+            Period::Yearly => (365 * 24 + 6) * HOUR,
         })
     }
 }
