@@ -37,6 +37,11 @@ install_packages() {
     apt_get install "${missing[@]}"
 }
 
+# download_package PACKAGE: its file, into this folder; root is not needed.
+download_package() {
+    apt-get -qq -o APT::Sandbox::User=root download "$1" < /dev/null >&2
+}
+
 # The suites of Debian that this machine's apt has lists of, as "SUITE COMPONENT URI".
 debian_suites() {
     # shellcheck disable=SC2016 # apt's own placeholders

@@ -12,6 +12,8 @@ mod due;
 mod label;
 mod resolve;
 mod retention;
+#[cfg(test)]
+mod sanoid;
 
 use std::collections::BTreeMap;
 use std::fmt;
