@@ -259,8 +259,10 @@ fn year_of(zone: &str, clocks: &[(i8, i8)], seed: u64) -> Vec<Case> {
     cases
 }
 
-/// Every planner that is wrong in one point, as planners are.
-fn wrong_planners() -> Vec<(&'static str, Box<dyn Fn(&Dataset, &Zoned) -> Decision>)> {
+type Planner = Box<dyn Fn(&Dataset, &Zoned) -> Decision>;
+
+/// Planners that are wrong in one point each.
+fn wrong_planners() -> Vec<(&'static str, Planner)> {
     /// The rule of retention with one part of it replaced.
     fn by_rule(
         dataset: &Dataset,
