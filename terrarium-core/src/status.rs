@@ -147,9 +147,17 @@ fn of_covered(
         let taken: Vec<_> = of_period.map(|point| point.created).collect();
         // One from the future says nothing of today.
         let newest = taken.iter().copied().filter(|taken| *taken <= at).max();
-        let preferred = last_preferred(period, &resolved.policy.schedule, now);
+        let schedule = &resolved.policy.schedule;
+        let preferred = last_preferred(period, schedule, now);
         let missing = newest.is_none_or(|newest| newest < preferred);
-        let late = at.duration_since(preferred) > GRACE;
+        // The first moment that was missed, not the last one.
+        let since = match newest {
+            Some(newest) => {
+                next_preferred(period, schedule, &newest.to_zoned(now.time_zone().clone()))
+            }
+            None => Timestamp::from_second(covered.dataset.creation).unwrap_or(at),
+        };
+        let late = at.duration_since(since) > GRACE;
         PeriodStatus {
             period,
             wanted,
@@ -157,9 +165,9 @@ fn of_covered(
             newest,
             next: match missing {
                 true => at,
-                false => next_preferred(period, &resolved.policy.schedule, now),
+                false => next_preferred(period, schedule, now),
             },
-            late_since: (missing && late).then_some(preferred),
+            late_since: (missing && late).then_some(since),
         }
     };
     let periods: Vec<_> = match resolved.enabled {

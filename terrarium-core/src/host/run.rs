@@ -309,7 +309,10 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
                 for (one, why) in failed {
                     report.failures.push(RunFailure {
                         instance: Some(one.instance.clone()),
-                        what: format!("{} was not taken: {why}", one.snapshot),
+                        what: match why.contains(one.snapshot.as_str()) {
+                            true => why,
+                            false => format!("{} was not taken: {why}", one.snapshot),
+                        },
                     });
                 }
                 bundles = others;

@@ -26,11 +26,17 @@ async fn a_dry_run_shows_what_is_due_and_what_would_go() {
     let scene = scene().await;
     let said = scene.terrariumctl(&["run", "--dry-run"]).await;
     assert_eq!((said.code, said.err.as_str()), (0, ""));
-    insta::assert_snapshot!(said.out, @"");
+    insta::assert_snapshot!(said.out, @r"
+    hourly, pool tank, at one moment:
+      take tank/containers/web@autosnap_2026-11-22_11:00:00_hourly: the newest hourly snapshot, of 2026-11-22T09:00:00Z, is from before 2026-11-22T11:00:00Z
+    frequently, pool tank, at one moment:
+      take tank/containers/web@autosnap_2026-11-22_11:00:00_frequently: there is no frequently snapshot yet
+    remove tank/containers/web@autosnap_2026-11-22_08:00:00_hourly: older than 1 hourly, and 1 are newer
+    ");
     let said = scene.terrariumctl(&["run", "--dry-run", "--json"]).await;
     let answer: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(answer["take"]["batches"][0]["period"], "hourly");
-    assert_eq!(answer["remove"][0]["instance"]["name"], "web");
+    assert_eq!(answer["remove"][0]["instance"], "web");
 }
 
 #[tokio::test]
@@ -56,7 +62,18 @@ async fn what_a_run_did_is_told_to_whoever_asks() {
         .await;
     let said = scene.terrariumctl(&["run", "--verbose"]).await;
     assert_eq!((said.code, said.err.as_str()), (0, ""));
-    insta::assert_snapshot!(said.out, @"");
+    insta::assert_snapshot!(said.out, @r#"
+    took tank/containers/db@autosnap_2026-11-22_11:00:00_monthly
+    took tank/containers/db@autosnap_2026-11-22_11:00:00_daily
+    took tank/containers/db@autosnap_2026-11-22_11:00:00_hourly
+    took tank/containers/web@autosnap_2026-11-22_11:00:00_hourly
+    took tank/containers/db@autosnap_2026-11-22_11:00:00_frequently
+    took tank/containers/web@autosnap_2026-11-22_11:00:00_frequently
+    removed tank/containers/web@autosnap_2026-11-22_08:00:00_hourly
+    removed tank/containers/web@autosnap_2026-11-22_09:00:00_hourly
+    6 taken, 2 removed
+      warning: db: the instance's label user.terrarium.retention="hourly=x" is not heeded: hourly=x: expected a number from 0 to 4294967295
+    "#);
 }
 
 #[tokio::test]
@@ -65,7 +82,10 @@ async fn what_failed_is_an_error_whoever_watches() {
     scene.fake.zfs().set_full("tank", true);
     let said = scene.terrariumctl(&["run"]).await;
     assert_eq!((said.code, said.out.as_str()), (1, ""));
-    insta::assert_snapshot!(said.err, @"");
+    insta::assert_snapshot!(said.err, @r"
+    error: web: cannot snapshot tank/containers/web@autosnap_2026-11-22_11:00:00_hourly: the pool has no space left
+    error: web: cannot snapshot tank/containers/web@autosnap_2026-11-22_11:00:00_frequently: the pool has no space left
+    ");
     let said = scene.terrariumctl(&["status"]).await;
     assert_eq!(said.code, 1);
     assert!(said.out.contains("NOT COMPLETE"), "{}", said.out);
@@ -82,11 +102,21 @@ async fn status_shows_every_instance_and_the_last_run() {
         .await;
     let said = scene.terrariumctl(&["status"]).await;
     assert_eq!((said.code, said.err.as_str()), (1, ""));
-    insta::assert_snapshot!(said.out, @"");
+    insta::assert_snapshot!(said.out, @r"
+    INSTANCE  STATE  NEWEST  NEXT  POINTS  SPACE  POLICY: NEWEST OF EACH
+    scratch   off    none    -          0    0 B
+    web       LATE   2h      now        2    0 B  frequently 0/4: none LATE, hourly 2/1: 2h LATE
+    there was no run yet: `terrariumctl timers install`
+    ");
     scene.terrariumctl(&["run"]).await;
     let said = scene.terrariumctl(&["status"]).await;
     assert_eq!((said.code, said.err.as_str()), (0, ""));
-    insta::assert_snapshot!(said.out, @"");
+    insta::assert_snapshot!(said.out, @r"
+    INSTANCE  STATE  NEWEST  NEXT    POINTS  SPACE  POLICY: NEWEST OF EACH
+    scratch   off    none    -            0    0 B
+    web       fresh  0s      in 15m       2    0 B  frequently 1/4: 0s, hourly 1/1: 0s
+    last run 0s ago: 2 taken, 2 removed
+    ");
     let said = scene.terrariumctl(&["status", "--json"]).await;
     let answer: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!(answer["instances"][1]["state"], "fresh");
@@ -107,7 +137,33 @@ async fn metrics_are_written_as_prometheus_reads_them() {
             .code,
         0
     );
-    insta::assert_snapshot!(std::fs::read_to_string(&file).unwrap(), @"");
+    insta::assert_snapshot!(std::fs::read_to_string(&file).unwrap(), @r#"
+    # HELP terrarium_instance_fresh Whether an instance has every snapshot that its policy wants.
+    # TYPE terrarium_instance_fresh gauge
+    terrarium_instance_fresh{project="default",instance="web"} 1
+    # HELP terrarium_instance_covered Whether an instance can be snapshotted, and its label does not say that it is not to be.
+    # TYPE terrarium_instance_covered gauge
+    terrarium_instance_covered{project="default",instance="web"} 1
+    # HELP terrarium_newest_snapshot_timestamp_seconds When the newest snapshot of an instance was taken, whoever took it.
+    # TYPE terrarium_newest_snapshot_timestamp_seconds gauge
+    terrarium_newest_snapshot_timestamp_seconds{project="default",instance="web"} 1795345200
+    # HELP terrarium_newest_scheduled_timestamp_seconds When the newest scheduled snapshot of a period was taken.
+    # TYPE terrarium_newest_scheduled_timestamp_seconds gauge
+    terrarium_newest_scheduled_timestamp_seconds{project="default",instance="web",period="frequently"} 1795345200
+    terrarium_newest_scheduled_timestamp_seconds{project="default",instance="web",period="hourly"} 1795345200
+    # HELP terrarium_snapshots How many snapshots of an instance there are.
+    # TYPE terrarium_snapshots gauge
+    terrarium_snapshots{project="default",instance="web"} 2
+    # HELP terrarium_snapshot_bytes Bytes that only snapshots of an instance hold.
+    # TYPE terrarium_snapshot_bytes gauge
+    terrarium_snapshot_bytes{project="default",instance="web"} 0
+    # HELP terrarium_last_run_timestamp_seconds When the last run ended.
+    # TYPE terrarium_last_run_timestamp_seconds gauge
+    terrarium_last_run_timestamp_seconds 1795345200
+    # HELP terrarium_last_run_complete Whether the last run did all it had to.
+    # TYPE terrarium_last_run_complete gauge
+    terrarium_last_run_complete 1
+    "#);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     let nowhere = folder.path().join("missing/terrarium.prom");
     let said = scene
