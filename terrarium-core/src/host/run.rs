@@ -12,8 +12,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
-use jiff::{Timestamp, Zoned};
+use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 use terrarium_zfs::{ErrorKind, SnapshotName};
 
@@ -161,9 +162,13 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
             pruned: None,
             notices: Vec::new(),
         };
+        let since = Instant::now();
         self.recover_all(&now, progress, &mut report).await?;
         let left = self.take_due(&now, &mut report).await?;
-        self.prune_all(&now, progress, &mut report).await;
+        // What was just taken is not from the future, and counts.
+        let past = SignedDuration::try_from(since.elapsed()).unwrap_or_default();
+        let later = now.checked_add(past).unwrap_or(now);
+        self.prune_all(&later, progress, &mut report).await;
         if !left.is_empty() {
             // There was no room; perhaps there is now.
             self.take(&left, false, &mut report).await;
