@@ -532,7 +532,7 @@ pub(crate) struct DrillArgs {
     #[arg(long, value_name = "DIGEST")]
     pub(crate) expect: Option<TreeDigest>,
     /// Boot the point in this host's LXD instead of comparing its files: without network, and thrown away
-    #[arg(long, requires = "instance", conflicts_with_all = ["scratch", "expect", "unverified"])]
+    #[arg(long, requires = "instance", conflicts_with_all = ["name", "history", "scratch", "expect", "unverified"])]
     pub(crate) boot: bool,
     /// Run this in it by a shell (sh -c): good is an exit code of 0
     #[arg(long, value_name = "CMD", requires = "boot")]

@@ -111,9 +111,9 @@ fn instances_of_a_group_are_taken_at_one_moment_while_both_write() {
     let second = Instance::launch("group");
     for one in [&first, &second] {
         one.set_config(GROUP, "shop");
-        one.sh("echo 0 > /count").finish().succeeds();
+        one.sh("echo 0000000000 > /count").finish().succeeds();
     }
-    // One number after the other, into the first container and then into the second one.
+    // One number after the other, into the first container and then into the second one; in place, as a database writes.
     let root = |one: &Instance| {
         let pid = one.config("volatile.last_state.power");
         assert_eq!(pid, "RUNNING");
@@ -123,7 +123,7 @@ fn instances_of_a_group_are_taken_at_one_moment_while_both_write() {
         )
     };
     let script = format!(
-        "n=0; while :; do n=$((n + 1)); echo $n > {}; echo $n > {}; done",
+        "n=0; while :; do n=$((n + 1)); printf '%010d\\n' $n 1<> {}; printf '%010d\\n' $n 1<> {}; done",
         root(&first),
         root(&second)
     );
