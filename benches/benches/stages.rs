@@ -3,20 +3,16 @@
 //! The stream is the largest of the testbed's captures, repeated; `TERRARIUM_BENCH_STREAM` names a file to take
 //! instead, of which the first 64 MiB are measured (the whole pipeline: the capture).
 //!
-//! A line for each: the median of its runs, and the range. There is no library for it: the runs take tens of milliseconds
-//! each, so that a clock is all that is needed.
-#![allow(
-    clippy::print_stdout,
-    reason = "a program that reports what it measures"
-)]
+//! By criterion: `cargo bench … --bench stages -- FILTER`, and what it was the last time to compare with.
 
-use std::hint::black_box;
 use std::io::{self, Cursor, Read};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
 use terrarium_s3::crypto::{HostKey, Identities, NewIdentity, Recipients};
 use terrarium_s3::format::{ArchiveId, Base, Kind, Layout, Lineage, Manifest};
 use terrarium_s3::pipeline::{Options, Point, publish, read_stream, write_stream};
@@ -52,54 +48,40 @@ fn sample(captured: &[u8]) -> io::Result<Vec<u8>> {
     }
 }
 
-/// How often each is run.
-const RUNS: usize = 9;
-
-/// Runs something that works on so many bytes, and says how fast it was.
-fn measure<T>(name: &str, bytes: usize, mut work: impl FnMut() -> T) {
-    black_box(work());
-    let mut times = [0.0; RUNS];
-    for time in &mut times {
-        let began = Instant::now();
-        black_box(work());
-        *time = began.elapsed().as_secs_f64();
-    }
-    times.sort_by(f64::total_cmp);
-    let rate = |time: f64| bytes as f64 / time / 1e6;
-    println!(
-        "{name:24} {:6.0} MB/s   {:6.0} to {:.0}",
-        rate(times[RUNS / 2]),
-        rate(times[RUNS - 1]),
-        rate(times[0])
-    );
-}
-
-fn stages(sample: &[u8]) {
+fn stages(sample: &[u8], group: &mut BenchmarkGroup<'_, WallTime>) {
     let size = sample.len();
-    measure("parse and fletcher-4", size, || {
-        let mut inspector = Inspector::new();
-        for piece in sample.chunks(64 << 10) {
-            inspector.push(piece).expect("a sound stream");
-        }
-        inspector.bytes()
+    group.bench_function("parse and fletcher-4", |bencher| {
+        bencher.iter(|| {
+            let mut inspector = Inspector::new();
+            for piece in sample.chunks(64 << 10) {
+                inspector.push(piece).expect("a sound stream");
+            }
+            inspector.bytes()
+        });
     });
-    measure("BLAKE3", size, || blake3::hash(sample));
-    measure("CRC-32", size, || crc32fast::hash(sample));
+    group.bench_function("BLAKE3", |bencher| bencher.iter(|| blake3::hash(sample)));
+    group.bench_function("CRC-32", |bencher| {
+        bencher.iter(|| crc32fast::hash(sample));
+    });
     for level in [1, 3] {
         let compressed = zstd::bulk::compress(sample, level).expect("compressed");
-        measure(&format!("zstd -{level}"), size, || {
-            zstd::bulk::compress(sample, level)
+        group.bench_function(format!("zstd -{level}"), |bencher| {
+            bencher.iter(|| zstd::bulk::compress(sample, level));
         });
-        measure(&format!("zstd -d of -{level}"), size, || {
-            zstd::bulk::decompress(&compressed, size)
+        group.bench_function(format!("zstd -d of -{level}"), |bencher| {
+            bencher.iter(|| zstd::bulk::decompress(&compressed, size));
         });
     }
     let identity = NewIdentity::generate();
     let recipients = Recipients::parse([identity.recipient()]).expect("a recipient");
     let identities = identity.into_identities();
     let encrypted = recipients.encrypt(sample).expect("encrypted");
-    measure("age", size, || recipients.encrypt(sample));
-    measure("age -d", size, || identities.decrypt(&encrypted));
+    group.bench_function("age", |bencher| {
+        bencher.iter(|| recipients.encrypt(sample));
+    });
+    group.bench_function("age -d", |bencher| {
+        bencher.iter(|| identities.decrypt(&encrypted));
+    });
 }
 
 /// An archive in memory.
@@ -184,7 +166,7 @@ fn point(base: Base) -> Point {
 }
 
 /// One part at a time is what a part costs; two, with all that is read ahead, is the pipeline.
-fn pipeline(stream: &[u8]) {
+fn pipeline(stream: &[u8], group: &mut BenchmarkGroup<'_, WallTime>) {
     let archive = Archive::new();
     for (name, workers, part_size) in [("one part", 1, 256 << 20), ("parts", 2, 8 << 20)] {
         let options = Options {
@@ -192,12 +174,12 @@ fn pipeline(stream: &[u8]) {
             part_size,
             ..Options::default()
         };
-        measure(&format!("write, {name}"), stream.len(), || {
-            archive.put(stream, &options)
+        group.bench_function(format!("write, {name}"), |bencher| {
+            bencher.iter(|| archive.put(stream, &options));
         });
         let (store, manifest) = archive.put(stream, &options);
-        measure(&format!("read, {name}"), stream.len(), || {
-            archive.get(&store, &manifest, &options)
+        group.bench_function(format!("read, {name}"), |bencher| {
+            bencher.iter(|| archive.get(&store, &manifest, &options));
         });
     }
 }
@@ -205,6 +187,21 @@ fn pipeline(stream: &[u8]) {
 fn main() {
     let captured = captured().expect("the testbed's captures");
     let sample = sample(&captured).expect("TERRARIUM_BENCH_STREAM can be read");
-    stages(&sample);
-    pipeline(&captured);
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+
+    let mut group = criterion.benchmark_group("stage");
+    group.throughput(Throughput::Bytes(sample.len() as u64));
+    stages(&sample, &mut group);
+    group.finish();
+
+    let mut group = criterion.benchmark_group("pipeline");
+    group.throughput(Throughput::Bytes(captured.len() as u64));
+    pipeline(&captured, &mut group);
+    group.finish();
+
+    criterion.final_summary();
 }

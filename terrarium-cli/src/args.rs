@@ -1,6 +1,8 @@
 //! Flags, and what they are allowed to be.
 
+mod instance;
 mod points;
+mod policy;
 mod run;
 pub(crate) mod timers;
 
@@ -19,8 +21,11 @@ use terrarium_core::{
 
 use crate::archive::args::{Archive, IdentityArgs, PlaceArgs, WorkArgs};
 
-pub(crate) use points::{Adopt, AdoptArgs, DeleteArgs, EditArgs, PruneArgs};
+pub(crate) use instance::{DestroyArgs, Graveyard, PurgeArgs, ResumeArgs, Whole};
+pub(crate) use points::{Adopt, AdoptArgs, DeleteArgs, EditArgs, GroupRef, PruneArgs};
 use points::{DELETE_EXAMPLES, EDIT_EXAMPLES, PRUNE_EXAMPLES};
+use policy::SIMULATE_EXAMPLES;
+pub(crate) use policy::SimulateArgs;
 use run::{RUN_EXAMPLES, STATUS_EXAMPLES};
 pub(crate) use run::{RunArgs, StatusArgs};
 
@@ -58,9 +63,12 @@ Examples:
   terrariumctl backup list --json | jq '.instances[].restore_points[].name'";
 
 const SNAPSHOT_EXAMPLES: &str = "\
-Several instances of one pool are captured at the same moment.
+Several instances of one pool are captured at the same moment. Commands that the labels user.terrarium.pre and
+user.terrarium.post name are run in a running instance before and after. An instance whose first command fails is marked or
+left out, as user.terrarium.pre-failure says; of a group nothing is taken then.
 
 Examples:
+  terrariumctl backup snapshot --group shop --alias before-upgrade
   terrariumctl backup snapshot --instance web --alias before-upgrade
   terrariumctl backup snapshot --instance web --instance db --expires 30d";
 
@@ -182,6 +190,12 @@ pub(crate) enum Topic {
     /// List, take and restore snapshots
     #[command(subcommand, arg_required_else_help = true)]
     Backup(Backup),
+    /// Destroy an instance so that it can come back, and bring it back
+    #[command(subcommand, arg_required_else_help = true)]
+    Instance(Whole),
+    /// Show and purge what was destroyed or moved aside
+    #[command(subcommand, arg_required_else_help = true)]
+    Graveyard(Graveyard),
     /// Let Terrarium keep and remove what another program took
     #[command(subcommand, arg_required_else_help = true)]
     Adopt(Adopt),
@@ -234,6 +248,15 @@ pub(crate) enum Backup {
     /// `status`, the same
     #[command(skip)]
     Status(StatusArgs),
+    /// `instance`, likewise
+    #[command(skip)]
+    Whole(Whole),
+    /// `graveyard`, likewise
+    #[command(skip)]
+    Graveyard(Graveyard),
+    /// Show what history a policy will hold
+    #[command(after_help = SIMULATE_EXAMPLES)]
+    Simulate(SimulateArgs),
     /// Store the newest restore point of one, several or all instances in the archive
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(Box<ExportArgs>),
@@ -249,7 +272,7 @@ impl Backup {
     /// Whether the command is to change anything.
     pub(crate) fn changes_something(&self) -> bool {
         match self {
-            Backup::List(_) | Backup::Verify(_) | Backup::Status(_) => false,
+            Backup::List(_) | Backup::Verify(_) | Backup::Status(_) | Backup::Simulate(_) => false,
             Backup::Drill(args) => args.boot,
             Backup::Run(args) => !args.dry_run,
             Backup::Snapshot(args) => !args.dry_run,
@@ -259,6 +282,10 @@ impl Backup {
             Backup::Delete(args) => !args.consent.dry_run,
             Backup::Prune(args) => !args.consent.dry_run,
             Backup::Adopt(Adopt::Sanoid(args)) => !args.consent.dry_run,
+            Backup::Whole(Whole::Destroy(args)) => !args.consent.dry_run,
+            Backup::Whole(Whole::Resume(args)) => !args.consent.dry_run,
+            Backup::Graveyard(Graveyard::List) => false,
+            Backup::Graveyard(Graveyard::Purge(args)) => !args.consent.dry_run,
             Backup::Export(args) => !args.dry_run,
         }
     }
@@ -271,6 +298,7 @@ impl Backup {
                 Sources::Archive => Needs::Nothing,
                 Sources::All => Needs::HostIfThere,
             },
+            Backup::Simulate(_) => Needs::Nothing,
             Backup::Verify(_) => Needs::HostIfThere,
             Backup::Drill(args) if args.history => Needs::Nothing,
             Backup::Drill(args) if args.boot => Needs::Host,
@@ -290,6 +318,9 @@ impl Backup {
             | Backup::Adopt(_)
             | Backup::Run(_)
             | Backup::Status(_)
+            | Backup::Whole(_)
+            | Backup::Graveyard(_)
+            | Backup::Simulate(_)
             | Backup::Export(_)
             | Backup::Verify(_)
             | Backup::Drill(_) => None,
@@ -419,8 +450,15 @@ pub(crate) enum Sources {
 #[derive(Debug, Args)]
 pub(crate) struct SnapshotArgs {
     /// The instance; may be given several times
-    #[arg(long = "instance", value_name = "[PROJECT/]NAME", required = true)]
+    #[arg(
+        long = "instance",
+        value_name = "[PROJECT/]NAME",
+        required_unless_present = "group"
+    )]
     pub(crate) instances: Vec<InstanceRef>,
+    /// All instances of this group, by the label user.terrarium.group: at one moment, or not at all
+    #[arg(long, value_name = "[PROJECT/]NAME", conflicts_with = "instances")]
+    pub(crate) group: Option<GroupRef>,
     /// A name to find it by, unique for the instance
     #[arg(long, value_name = "TEXT")]
     pub(crate) alias: Option<Alias>,
@@ -460,6 +498,9 @@ pub(crate) struct RestoreArgs {
     /// Where the restore point is
     #[arg(long, value_name = "SOURCE", default_value = "local")]
     pub(crate) source: Source,
+    /// LXD's storage pool for an instance that is not here [default: the only one on ZFS, or `default`]
+    #[arg(long, value_name = "POOL")]
+    pub(crate) pool: Option<String>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
     #[command(flatten)]
@@ -575,7 +616,7 @@ pub(crate) struct UndoArgs {
 }
 
 /// How a running instance is stopped.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct StopArgs {
     /// How long the instance may take to shut down
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_timeout)]

@@ -51,6 +51,14 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
             of_host = Backup::Status(args.clone());
             &of_host
         }
+        Topic::Instance(what) => {
+            of_host = Backup::Whole(what.clone());
+            &of_host
+        }
+        Topic::Graveyard(what) => {
+            of_host = Backup::Graveyard(what.clone());
+            &of_host
+        }
         Topic::Archive(_) if cli.pool_file.is_some() => {
             let why = "--pool-file is for backup commands; an archive needs no pool";
             return Err(Failure::new(Exit::Usage, why));

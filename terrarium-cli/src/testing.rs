@@ -119,6 +119,23 @@ impl Scene {
         tokio::join!(self.run(line), signal).0
     }
 
+    /// Runs a command line of `instance` where nobody can be asked.
+    pub(crate) async fn instance(&self, line: &[&str]) -> Said {
+        self.topic("instance", None, line).await
+    }
+
+    /// Runs a command line of `instance` on a terminal where somebody types `input`.
+    pub(crate) async fn instance_typing(&self, input: &str, line: &[&str]) -> Said {
+        let input = Cursor::new(input.to_owned());
+        let input: Input = Arc::new(Mutex::new(BufReader::new(input)));
+        self.topic("instance", Some(input), line).await
+    }
+
+    /// Runs a command line of `graveyard` where nobody can be asked.
+    pub(crate) async fn graveyard(&self, line: &[&str]) -> Said {
+        self.topic("graveyard", None, line).await
+    }
+
     /// Runs a command line of `adopt` where nobody can be asked.
     pub(crate) async fn adopt(&self, line: &[&str]) -> Said {
         self.topic("adopt", None, line).await
@@ -151,6 +168,8 @@ impl Scene {
             Topic::Adopt(what) => Backup::Adopt(what),
             Topic::Run(args) => Backup::Run(args),
             Topic::Status(args) => Backup::Status(args),
+            Topic::Instance(what) => Backup::Whole(what),
+            Topic::Graveyard(what) => Backup::Graveyard(what),
             _ => panic!("{line:?} is for no host"),
         };
         let done = command::local(&self.host, &command, &context).await;

@@ -9,7 +9,7 @@ use crate::instances::InstancesError;
 use crate::intent::IntentError;
 use crate::inventory::NotCovered;
 use crate::lock::Held;
-use crate::names::{InstanceRef, NameError};
+use crate::names::{InstanceRef, NameError, OperationId};
 use crate::selector::SelectError;
 
 /// Why an operation was not planned, or stopped.
@@ -40,6 +40,44 @@ pub enum Error {
         /// What is wrong with the selector.
         #[source]
         source: SelectError,
+    },
+    /// The instance must not, or cannot, go to the graveyard.
+    #[error("cannot destroy {instance}: {obstacle}")]
+    DestroyBlocked {
+        /// The instance.
+        instance: InstanceRef,
+        /// What stands in the way.
+        obstacle: String,
+        /// What to do instead.
+        instead: String,
+    },
+    /// Nothing of that name is in the graveyard.
+    #[error("{}{}", nothing_to_resume(instance, from.as_ref(), *purging), similar(nearest))]
+    NothingToResume {
+        /// The instance.
+        instance: InstanceRef,
+        /// The operation that is to have destroyed it.
+        from: Option<OperationId>,
+        /// Whether it was there, and is being purged.
+        purging: bool,
+        /// Destroyed instances with names like it.
+        nearest: Vec<String>,
+    },
+    /// More than one of that name is in the graveyard.
+    #[error("{} instances {instance} were destroyed: {}", operations.len(), several(operations))]
+    SeveralDestroyed {
+        /// The instance.
+        instance: InstanceRef,
+        /// The operations that destroyed them, and when.
+        operations: Vec<(OperationId, jiff::Timestamp)>,
+    },
+    /// Something that the instance needs is not there any more.
+    #[error("cannot resume {instance}: {obstacle}")]
+    ResumeBlocked {
+        /// The instance.
+        instance: InstanceRef,
+        /// What is missing.
+        obstacle: String,
     },
     /// There is nothing that could be undone.
     #[error("instance {instance} has no rewind that can be undone")]
@@ -190,6 +228,22 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The command before a snapshot failed, so that none was taken.
+    #[error("{instance}: {why}")]
+    Hook {
+        /// The instance that it was run in.
+        instance: InstanceRef,
+        /// What became of it.
+        why: String,
+    },
+    /// No instance has that label.
+    #[error("there is no group {group:?} in project {project}")]
+    NoGroup {
+        /// The project.
+        project: String,
+        /// What the label should say.
+        group: String,
+    },
     /// The work was cancelled.
     #[error("interrupted")]
     Interrupted,
@@ -225,11 +279,16 @@ impl Error {
             | Error::NotCovered { .. }
             | Error::Select { .. }
             | Error::NothingToUndo { .. }
+            | Error::DestroyBlocked { .. }
+            | Error::NothingToResume { .. }
+            | Error::SeveralDestroyed { .. }
+            | Error::ResumeBlocked { .. }
             | Error::NothingToExport { .. }
             | Error::NameTaken { .. }
             | Error::AliasTaken { .. }
             | Error::NoProfile { .. }
             | Error::Ephemeral { .. }
+            | Error::NoGroup { .. }
             | Error::RollbackBlocked { .. }
             | Error::PointRefused { .. }
             | Error::Changed { .. }
@@ -256,10 +315,20 @@ impl Error {
             | Error::Intent { .. }
             | Error::Instances(InstancesError::CommandTimedOut { .. })
             | Error::PartlyTaken { .. }
+            | Error::Hook { .. }
             | Error::NotAllDestroyed { .. }
             | Error::File { .. }
             | Error::Fault { .. } => Class::Failed,
         }
+    }
+
+    /// Whether LXD may still do what it was asked for.
+    pub(crate) fn is_open(&self) -> bool {
+        use lxd_client::ErrorKind::{Protocol, Unavailable, Unknown};
+        let Error::Instances(InstancesError::Lxd { source, .. }) = self else {
+            return false;
+        };
+        matches!(source.kind(), Unknown | Unavailable | Protocol)
     }
 
     /// What the caller can do about it, where there is something to do.
@@ -269,6 +338,10 @@ impl Error {
             Error::NotCovered { .. } => Some("`terrariumctl backup list` shows what is covered".to_owned()),
             Error::NothingToExport { instance } => Some(format!(
                 "take one: `terrariumctl backup snapshot --instance {instance}`"
+            )),
+            Error::NoGroup { .. } => Some(format!(
+                "an instance is of a group by its label, or by that of one of its profiles: {}",
+                crate::policy::GROUP
             )),
             Error::NothingToUndo { .. } => {
                 Some("a rewind can be undone until the datasets it moved aside are purged".to_owned())
@@ -281,7 +354,15 @@ impl Error {
             Error::RollbackBlocked { .. } => {
                 Some("leave out --destroy-newer: a plain restore moves newer points aside and destroys none".to_owned())
             }
-            Error::PointRefused { instead, .. } => Some(instead.clone()),
+            Error::PointRefused { instead, .. } | Error::DestroyBlocked { instead, .. } => {
+                Some(instead.clone())
+            }
+            Error::NothingToResume { .. } => {
+                Some("`terrariumctl graveyard list` shows what can come back".to_owned())
+            }
+            Error::SeveralDestroyed { operations, .. } => operations
+                .last()
+                .map(|(newest, _)| format!("say which one; the newest is --from {newest}")),
             Error::NotAllDestroyed { .. } => {
                 Some("what is held, sent, mounted or cloned from cannot be destroyed; try again when it is not".to_owned())
             }
@@ -353,6 +434,23 @@ fn class_of_lxd(error: &lxd_client::Error) -> Class {
         Kind::NotFound | Kind::Conflict => Class::Refused,
         _ => Class::Failed,
     }
+}
+
+fn nothing_to_resume(instance: &InstanceRef, from: Option<&OperationId>, purging: bool) -> String {
+    let by = from.map(|from| format!(" that {from} destroyed"));
+    let by = by.unwrap_or_default();
+    if purging {
+        format!("instance {instance}{by} is being purged and cannot come back")
+    } else {
+        format!("there is no instance {instance}{by} in the graveyard")
+    }
+}
+
+fn several(operations: &[(OperationId, jiff::Timestamp)]) -> String {
+    let each = operations.iter().map(|(operation, at)| {
+        format!("by {operation} at {}", at.strftime("%Y-%m-%d %H:%M:%S UTC"))
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn similar(nearest: &[String]) -> String {

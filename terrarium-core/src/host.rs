@@ -4,6 +4,8 @@
 pub(crate) mod boot;
 #[cfg(feature = "archive")]
 pub(crate) mod fetch;
+mod grave;
+mod hooks;
 mod origins;
 mod points;
 pub(crate) mod policies;
@@ -14,6 +16,8 @@ mod tree;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use grave::{DestroyRequest, Purged};
+pub use hooks::{Hook, HookOutcome, HookRun};
 pub use prune::{Pruning, Skipped};
 pub use run::{RunFailure, RunRecord, RunReport, Taken};
 
@@ -24,10 +28,10 @@ use crate::details::{DetailsDir, SavedRecord};
 use crate::error::Error;
 use crate::execute::{Executor, Progress};
 use crate::idmap;
-use crate::instances::{Instances, InstancesError, Stop};
+use crate::instances::{InstanceRecord, Instances, InstancesError, Stop};
 use crate::inventory::{Inventory, observe};
 use crate::lock::{Lock, LockDir};
-use crate::names::{Alias, InstanceRef, OperationId};
+use crate::names::{Alias, InstanceRef, OperationId, ProjectName};
 use crate::plan::{
     AsNewRequest, Direction, IdentityPolicy, Notice, Plan, Purpose, RewindRequest, SnapshotRequest,
     last_rewind, plan_as_new, plan_rewind, plan_rollback, plan_snapshot, plan_start,
@@ -338,6 +342,52 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
                 instances: instances.to_vec(),
                 alias,
                 expires,
+                together: false,
+            },
+        )
+    }
+
+    /// The instances that carry the same label of a group in a project.
+    ///
+    /// # Errors
+    /// [`Error::NoGroup`] if there is none.
+    pub fn group(&self, project: &ProjectName, group: &str) -> Result<Vec<InstanceRef>, Error> {
+        let is_of_it = |record: &InstanceRecord| {
+            let label = record.expanded_config.get(crate::policy::GROUP);
+            record.id.project == *project && label.is_some_and(|label| label == group)
+        };
+        let records = self.inventory.instances.iter().map(|one| &one.record);
+        let members: Vec<_> = records
+            .filter(|record| is_of_it(record))
+            .map(|record| record.id.clone())
+            .collect();
+        if members.is_empty() || group.is_empty() {
+            return Err(Error::NoGroup {
+                project: project.to_string(),
+                group: group.to_owned(),
+            });
+        }
+        Ok(members)
+    }
+
+    /// Plans snapshots of `instances` that make sense together only: of each pool all are taken, or none is.
+    ///
+    /// # Errors
+    /// As [`plan_snapshot`].
+    pub fn plan_snapshot_together(
+        &self,
+        instances: &[InstanceRef],
+        alias: Option<Alias>,
+        expires: Option<jiff::Timestamp>,
+    ) -> Result<Plan, Error> {
+        plan_snapshot(
+            &self.inventory,
+            &SnapshotRequest {
+                operation: self.operation(),
+                instances: instances.to_vec(),
+                alias,
+                expires,
+                together: true,
             },
         )
     }
@@ -552,7 +602,11 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
 
     async fn refuse_unwritable(&self, instance: &InstanceRef) -> Result<(), Error> {
         let (_, covered) = self.inventory.covered(instance)?;
-        let pool = covered.live.pool().to_owned();
+        self.refuse_unwritable_pool(covered.live.pool()).await
+    }
+
+    async fn refuse_unwritable_pool(&self, pool: &str) -> Result<(), Error> {
+        let pool = pool.to_owned();
         let zfs = Arc::clone(&self.host.zfs);
         let asked = pool.clone();
         let health = tokio::task::spawn_blocking(move || zfs.pool_health(&asked))

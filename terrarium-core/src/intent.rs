@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use terrarium_zfs::{DatasetName, Guid, UserProperties};
 
+use crate::grave::GraveRecord;
 use crate::instances::Stop;
 use crate::names::{InstanceRef, OperationId};
 use crate::{pieces, property};
@@ -57,6 +58,10 @@ pub enum Goal {
     Rollback(Box<RollbackGoal>),
     /// A new instance is made from the point.
     AsNew(Box<AsNewGoal>),
+    /// The instance's dataset goes to the graveyard, then LXD forgets the instance.
+    Destroy(Box<DestroyGoal>),
+    /// A destroyed instance comes back from the graveyard.
+    Resume(Box<ResumeGoal>),
 }
 
 /// How things stood before a rewind, and where they go.
@@ -114,6 +119,48 @@ pub struct AsNewGoal {
     /// The source's `security.protection.delete`, set on the new instance when it is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<String>,
+}
+
+/// How things stood before an instance was destroyed, and where its dataset goes.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct DestroyGoal {
+    /// The dataset of the instance.
+    pub live: DatasetName,
+    /// Its guid.
+    pub live_guid: Guid,
+    /// Where it goes.
+    pub grave: DatasetName,
+    /// LXD's `volatile.uuid` of the instance: another one of that name is another instance.
+    pub uuid: Option<String>,
+    /// Whether the instance ran.
+    pub was_running: bool,
+    /// How it is stopped.
+    pub stop: Stop,
+    /// What is written on the dataset when it is buried.
+    pub record: GraveRecord,
+}
+
+/// How a destroyed instance comes back.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, Deserialize)]
+pub struct ResumeGoal {
+    /// Where its dataset will stand.
+    pub dataset: DatasetName,
+    /// Where it is.
+    pub grave: DatasetName,
+    /// Its guid.
+    pub guid: Guid,
+    /// The operation that destroyed the instance.
+    pub destroyed_by: OperationId,
+    /// The snapshot that the destroy took, if it is still there.
+    pub safety: Option<Target>,
+    /// The `volatile.uuid` that the instance is created with.
+    pub uuid: String,
+    /// The instance's own `security.protection.delete`, set when it is complete; `None` removes it.
+    pub protection: Option<String>,
+    /// Names of LXD's records that are made while a stand-in is in the dataset's place.
+    pub records: Vec<String>,
+    /// How it is stopped if the resume is taken back.
+    pub stop: Stop,
 }
 
 /// A dataset by identity and by the name it had.

@@ -8,10 +8,11 @@ use serde::Serialize;
 use terrarium_zfs::{Dataset, DatasetKind, DatasetName, Guid, Listing, Snapshot};
 
 use crate::error::Error;
+use crate::grave::GraveRecord;
 use crate::instances::{InstanceKind, InstanceRecord, Instances};
 use crate::intent::{Goal, Intent};
 use crate::layout::PoolLayout;
-use crate::names::InstanceRef;
+use crate::names::{InstanceRef, OperationId};
 use crate::point::{Place, RestorePoint};
 use crate::property;
 use crate::throw_away;
@@ -36,8 +37,36 @@ pub struct Inventory {
     /// Operations that were cut off, wherever their instance is now.
     #[serde(skip)]
     pub pending: Vec<Pending>,
-    /// Datasets that a rewind moved aside and that no instance continues from any more.
+    /// Datasets that a rewind moved aside and that no instance continues from any more, and datasets in the graveyard
+    /// that do not say whose they are.
     pub orphans: Vec<DatasetName>,
+    /// Destroyed instances that may come back, the one destroyed first first.
+    pub graveyard: Vec<Grave>,
+}
+
+/// A destroyed instance in the graveyard. Its points are not those of an instance of the same name.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Grave {
+    /// The pool it is in.
+    #[serde(skip)]
+    pub layout: PoolLayout,
+    /// Its dataset.
+    #[serde(skip)]
+    pub dataset: Dataset,
+    /// Datasets that rewinds of it had moved aside: they come back with it, or go with it.
+    #[serde(skip)]
+    pub moved: Vec<Dataset>,
+    /// What is written on its dataset.
+    pub record: GraveRecord,
+    /// A purge has begun: it is not whole any more, and cannot come back.
+    pub purging: bool,
+    /// An operation that was cut off works on it.
+    pub under_way: Option<OperationId>,
+    /// Bytes that it holds.
+    pub space: u64,
+    /// Its restore points, oldest first.
+    pub points: Vec<RestorePoint>,
 }
 
 /// One of LXD's storage pools on ZFS.
@@ -374,6 +403,7 @@ fn assemble(
         };
         instances.push(Instance { record, coverage });
     }
+    let graveyard = bury(&indexes, &mut claimed, &pending);
     let orphans = indexes
         .iter()
         .flat_map(|index| {
@@ -384,7 +414,10 @@ fn assemble(
                 .iter()
                 .map(move |dataset| (index, dataset))
         })
-        .filter(|(index, dataset)| index.pool.layout.operation_of(&dataset.name).is_some())
+        .filter(|(index, dataset)| {
+            let layout = &index.pool.layout;
+            layout.operation_of(&dataset.name).is_some() || layout.grave_of(&dataset.name).is_some()
+        })
         .filter(|(index, dataset)| throw_away::of_dataset(&index.pool.layout, dataset).is_none())
         .map(|(_, dataset)| dataset.name.clone())
         .filter(|name| {
@@ -400,7 +433,47 @@ fn assemble(
         problems,
         pending,
         orphans,
+        graveyard,
     })
+}
+
+/// The destroyed instances, each with what rewinds of it had moved aside, unless that is some other instance's now.
+fn bury(
+    indexes: &[Index<'_>],
+    claimed: &mut BTreeSet<DatasetName>,
+    pending: &[Pending],
+) -> Vec<Grave> {
+    let mut graves = Vec::new();
+    for index in indexes {
+        let layout = &index.pool.layout;
+        for dataset in &index.pool.listing.datasets {
+            if layout.grave_of(&dataset.name).is_none() {
+                continue;
+            }
+            // One that cannot be read shows up among the orphans.
+            let Ok(Some(record)) = GraveRecord::from_properties(&dataset.local) else {
+                continue;
+            };
+            let mut moved = index.moved_from(dataset, None);
+            moved.retain(|other| claimed.insert(other.name.clone()));
+            claimed.insert(dataset.name.clone());
+            let cut_off = pending.iter().find(|cut| cut.holder == dataset.name);
+            let family = std::iter::once(dataset).chain(&moved);
+            graves.push(Grave {
+                layout: layout.clone(),
+                points: index.points(dataset, &moved),
+                purging: dataset.local.contains_key(property::PURGING),
+                under_way: cut_off.map(|cut| cut.intent.operation.clone()),
+                space: family.map(|dataset| dataset.used).sum(),
+                dataset: dataset.clone(),
+                moved,
+                record,
+            });
+        }
+    }
+    let order = |grave: &Grave| (grave.record.destroyed, grave.record.operation.clone());
+    graves.sort_by_key(order);
+    graves
 }
 
 /// A pool's listing, by name and by origin, so that each instance is looked up and not searched for.

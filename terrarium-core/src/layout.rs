@@ -10,6 +10,7 @@ use crate::names::{InstanceRef, OperationId};
 /// ```text
 /// <root>/containers/<volume>             LXD's
 /// <root>/terrarium/aside/<op>/<volume>   datasets that a rewind moved aside
+/// <root>/terrarium/graveyard/<op>/<volume>   datasets of destroyed instances
 /// <root>/terrarium/staging/<op>          clones and received streams before they are swapped in
 /// <root>/terrarium/origins/<guid>        origins of clones that came from an archive, because they were not here
 /// ```
@@ -54,6 +55,14 @@ impl PoolLayout {
     /// [`NameError`] if the whole name is longer than ZFS allows.
     pub fn aside(&self, operation: &OperationId) -> Result<DatasetName, NameError> {
         self.root.child(&format!("terrarium/aside/{operation}"))
+    }
+
+    /// Where `operation` buries the dataset of the instance that it destroys.
+    ///
+    /// # Errors
+    /// [`NameError`] if the whole name is longer than ZFS allows.
+    pub fn graveyard(&self, operation: &OperationId) -> Result<DatasetName, NameError> {
+        self.root.child(&format!("terrarium/graveyard/{operation}"))
     }
 
     /// Where `operation` prepares what it will swap in.
@@ -116,6 +125,16 @@ impl PoolLayout {
         path.is_some_and(|path| path.starts_with("terrarium/staging/"))
     }
 
+    /// The operation that buried `dataset`, if it stands in the graveyard.
+    pub fn grave_of(&self, dataset: &DatasetName) -> Option<OperationId> {
+        let path = dataset.relative_to(&self.root)?;
+        let (operation, volume) = path.strip_prefix("terrarium/graveyard/")?.split_once('/')?;
+        if volume.contains('/') {
+            return None;
+        }
+        OperationId::new(operation).ok()
+    }
+
     /// The operation that moved `dataset` aside or staged it, if it stands there.
     pub fn operation_of(&self, dataset: &DatasetName) -> Option<OperationId> {
         let path = dataset
@@ -165,6 +184,19 @@ mod tests {
         );
         assert_eq!(operation("tank/lxd/containers/web"), None);
         assert_eq!(operation("tank/terrarium/aside/op-1/web"), None);
+    }
+
+    #[test]
+    fn a_grave_is_told_by_its_operation_and_is_neither_aside_nor_staged() {
+        let layout = layout();
+        let operation = OperationId::new("op-1").unwrap();
+        let place = layout.graveyard(&operation).unwrap();
+        let grave = place.child("web").unwrap();
+        assert_eq!(grave.to_string(), "tank/lxd/terrarium/graveyard/op-1/web");
+        assert_eq!(layout.grave_of(&grave), Some(operation));
+        assert_eq!(layout.grave_of(&place), None);
+        assert_eq!(layout.grave_of(&grave.child("x").unwrap()), None);
+        assert!(layout.is_ours(&grave) && layout.operation_of(&grave).is_none());
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod execute;
 pub mod export;
 #[cfg(feature = "fakes")]
 pub mod fake;
+pub mod grave;
 mod host;
 mod idmap;
 mod instances;
@@ -65,15 +66,15 @@ pub use host::boot::{BootReport, BootRequest, BootVerdict, Halt};
 pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, FetchedStream};
 pub use host::policies::surplus;
 pub use host::{
-    Access, Begun, Destination, Folders, Host, Planner, Pruning, RestoreRequest, RunFailure,
-    RunRecord, RunReport, Session, Skipped, Taken,
+    Access, Begun, Destination, DestroyRequest, Folders, Hook, HookOutcome, HookRun, Host, Planner,
+    Pruning, Purged, RestoreRequest, RunFailure, RunRecord, RunReport, Session, Skipped, Taken,
 };
 pub use instances::{
     CommandOutput, Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances,
     InstancesError, Profile, ProjectRecord, SnapshotRecord, Stop, StoragePool,
 };
 pub use inventory::{
-    Coverage, Covered, Instance, Inventory, NotCovered, Pending, Pool, PoolProblem, observe,
+    Coverage, Covered, Grave, Instance, Inventory, NotCovered, Pending, Pool, PoolProblem, observe,
 };
 pub use layout::PoolLayout;
 pub use lock::{Held, Lock, LockDir};
@@ -82,10 +83,10 @@ pub use names::{
 };
 pub use pipe::widen_pipe;
 pub use plan::Plan;
-pub use point::{Kind, LXD_SNAPSHOT_PREFIX, Place, RestorePoint};
+pub use point::{Kind, LXD_SNAPSHOT_PREFIX, Place, PreOutcome, RestorePoint};
 #[cfg(feature = "embedded")]
 pub use pool_file::PoolFile;
-pub use report::{Left, Outcome, Report, Restored, StepReport, with_causes};
+pub use report::{Buried, Left, Outcome, Report, Restored, StepReport, with_causes};
 pub use selector::{Candidate, SelectError, Selected, SelectedBy, select, show};
 pub use streams::Streams;
 pub use zfs::Zfs;

@@ -115,6 +115,16 @@ impl LockDir {
         self.take(&file, &format!("the export of {instance}"), "export", now)
     }
 
+    /// Takes the lock of the commands around snapshots of one instance: those of two snapshots do not mix.
+    ///
+    /// # Errors
+    /// As [`LockDir::instance`].
+    pub(crate) fn hooks(&self, instance: &InstanceRef, now: Timestamp) -> Result<Lock, Error> {
+        let file = format!("{}.{}.hooks.lock", instance.project, instance.name);
+        let what = format!("the commands around snapshots of {instance}");
+        self.take(&file, &what, "snapshot", now)
+    }
+
     /// Takes the lock of the run that the timer calls.
     ///
     /// # Errors

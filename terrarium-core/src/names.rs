@@ -161,6 +161,13 @@ impl OperationId {
     pub fn begun(at: Timestamp, salt: u16) -> Self {
         Self(format!("{}-{salt:04x}", compact_utc(at)))
     }
+
+    /// When the operation began, if its id says so.
+    pub fn began(&self) -> Option<Timestamp> {
+        let text = self.0.get(..15)?;
+        let at = jiff::civil::DateTime::strptime("%Y%m%d-%H%M%S", text).ok()?;
+        Some(at.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    }
 }
 
 /// `YYYYMMDD-HHMMSS` in UTC, as in the names of on-demand snapshots.

@@ -1,6 +1,7 @@
 //! Restore points: the snapshots that an instance can be brought back to.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -37,6 +38,8 @@ pub struct RestorePoint {
     pub expires: Option<Timestamp>,
     /// When it was last restored or copied from.
     pub last_used: Option<Timestamp>,
+    /// What became of the command that was to be run before it.
+    pub pre: Option<PreOutcome>,
     /// Bytes that only this snapshot holds.
     pub size: u64,
     /// Bytes that the instance held at that moment.
@@ -77,6 +80,43 @@ pub enum Kind {
     Foreign,
 }
 
+/// What became of the command before a snapshot.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PreOutcome {
+    /// It came to its end with exit code 0.
+    Done,
+    /// It had another exit code, or was lost sight of.
+    Failed,
+    /// It took too long.
+    TimedOut,
+    /// It could not be run.
+    NotRun,
+}
+
+impl PreOutcome {
+    const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::TimedOut, Self::NotRun];
+
+    /// Its name, as in the property.
+    pub fn name(self) -> &'static str {
+        match self {
+            PreOutcome::Done => "done",
+            PreOutcome::Failed => "failed",
+            PreOutcome::TimedOut => "timed-out",
+            PreOutcome::NotRun => "not-run",
+        }
+    }
+}
+
+impl FromStr for PreOutcome {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|outcome| outcome.name() == text).ok_or(())
+    }
+}
+
 impl RestorePoint {
     /// Reads a snapshot of `place` as a restore point. Values of ours that make no sense are left out.
     pub(crate) fn read(snapshot: &Snapshot, place: Place) -> Self {
@@ -102,11 +142,42 @@ impl RestorePoint {
                 .cloned(),
             expires: time(property::EXPIRES),
             last_used: time(property::LAST_USED),
+            pre: properties
+                .get(property::PRE)
+                .and_then(|outcome| outcome.parse().ok()),
             size: snapshot.used,
             referenced: snapshot.referenced,
             holds: snapshot.userrefs,
             clones: snapshot.clones.clone(),
             idmap: properties.get(property::IDMAP).cloned(),
+            stateful: false,
+        }
+    }
+
+    /// A scheduled point as the timer takes them, of which nothing else is to be said.
+    pub(crate) fn scheduled(
+        snapshot: SnapshotName,
+        number: u64,
+        period: Period,
+        created: Timestamp,
+    ) -> Self {
+        Self {
+            guid: Guid::new(number),
+            snapshot,
+            place: Place::Live,
+            createtxg: Txg::new(number),
+            created,
+            kind: Kind::Scheduled,
+            period: Some(period),
+            alias: None,
+            expires: None,
+            last_used: None,
+            pre: None,
+            size: 0,
+            referenced: 0,
+            holds: 0,
+            clones: Vec::new(),
+            idmap: None,
             stateful: false,
         }
     }

@@ -17,6 +17,9 @@ pub const PERIOD: &str = "terrarium:period";
 pub const IDMAP: &str = "terrarium:idmap";
 /// A hash of the instance's LXD config, devices and profiles at the moment of the snapshot.
 pub const CONFIG: &str = "terrarium:config";
+/// What became of the command that was to be run in the instance before the snapshot: `done`, `failed`, `timed-out`,
+/// `not-run`; nothing if there was none.
+pub const PRE: &str = "terrarium:pre";
 /// On a safety snapshot: the operation that took it.
 pub const OPERATION: &str = "terrarium:operation";
 /// The intent of an operation under way (on a dataset) or done (on its safety snapshot); continued in
@@ -35,12 +38,17 @@ pub const ADOPTED_SANOID: &str = "sanoid";
 /// On a dataset that a drill received: the throw-away instance that it is for, with its project.
 pub const DRILL: &str = "terrarium:drill";
 
+/// On a dataset in the graveyard: whose it was, and what it takes to come back; continued as [`INTENT`] is.
+pub const GRAVE: &str = "terrarium:grave";
+/// On a dataset that is being purged: since when. It is not whole any more.
+pub const PURGING: &str = "terrarium:purging";
+
 /// On the dataset `containers` of a pool file: what is kept of its instances beside their files.
 pub const INSTANCES: &str = "terrarium:instances";
 
 /// What a listing tells of snapshots: what makes one a restore point of a certain kind.
-pub const OF_SNAPSHOTS: [&str; 8] = [
-    KIND, ALIAS, EXPIRES, LAST_USED, PERIOD, IDMAP, CONFIG, OPERATION,
+pub const OF_SNAPSHOTS: [&str; 9] = [
+    KIND, ALIAS, EXPIRES, LAST_USED, PERIOD, IDMAP, CONFIG, PRE, OPERATION,
 ];
 
 /// The LXD config key that marks an instance which a restore is still building.

@@ -5,6 +5,7 @@ use serde::{Serialize, Serializer};
 use terrarium_zfs::{BatchError, Guid};
 
 use crate::error::{Class, Error};
+use crate::host::HookRun;
 use crate::intent::{Goal, Intent};
 use crate::names::{InstanceRef, OperationId};
 use crate::plan::{Action, Notice, Plan, Purpose, Removal, Step};
@@ -23,10 +24,16 @@ pub struct Report {
     pub made_at: Timestamp,
     /// What was restored, and where to, if it is about a restore.
     pub restored: Option<Restored>,
+    /// The instance that went to the graveyard or came back from it, if it is about that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub graveyard: Option<Buried>,
     /// Each step and what became of it.
     pub steps: Vec<StepReport>,
     /// What else is worth knowing.
     pub notices: Vec<Notice>,
+    /// Commands that were run in instances before and after.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRun>,
     /// What was left out of a copy.
     pub removals: Vec<Removal>,
     /// What stopped it, if it did not come to its end.
@@ -52,18 +59,54 @@ pub struct Restored {
     pub undo: bool,
 }
 
+/// An instance that went to the graveyard, or came back from it.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Buried {
+    /// The instance.
+    pub instance: InstanceRef,
+    /// The operation that destroyed it.
+    pub operation: OperationId,
+    /// When it was destroyed, if this is the report of that.
+    pub destroyed: Option<Timestamp>,
+    /// Until when it can come back, if this is the report of its being destroyed.
+    pub expires: Option<Timestamp>,
+    /// Whether it came back.
+    pub resumed: bool,
+}
+
+impl Buried {
+    fn of(intent: &Intent) -> Option<Self> {
+        let (operation, record) = match &intent.goal {
+            Goal::Destroy(goal) => (&intent.operation, Some(&goal.record)),
+            Goal::Resume(goal) => (&goal.destroyed_by, None),
+            _ => return None,
+        };
+        Some(Self {
+            instance: intent.instance.clone(),
+            operation: operation.clone(),
+            destroyed: record.map(|record| record.destroyed),
+            expires: record.map(|record| record.expires),
+            resumed: record.is_none(),
+        })
+    }
+}
+
 impl Restored {
-    fn of(intent: &Intent) -> Self {
-        Self {
+    fn of(intent: &Intent) -> Option<Self> {
+        if matches!(intent.goal, Goal::Destroy(_) | Goal::Resume(_)) {
+            return None;
+        }
+        Some(Self {
             instance: intent.instance.clone(),
             point: intent.target.guid,
             name: intent.target.name.clone(),
             undo: matches!(&intent.goal, Goal::Rewind(goal) if goal.undo),
             new: match &intent.goal {
                 Goal::AsNew(goal) => Some(goal.new.clone()),
-                Goal::Rewind(_) | Goal::Rollback(_) => None,
+                _ => None,
             },
-        }
+        })
     }
 }
 
@@ -131,10 +174,12 @@ impl Outcome {
 }
 
 impl Report {
-    /// How many snapshots were destroyed by [`Action::DestroyPoints`].
+    /// How many snapshots were destroyed by [`Action::DestroyPoints`] and [`Action::PurgePoints`].
     pub fn destroyed(&self) -> usize {
         let destroyed = self.steps.iter().map(|step| {
-            let Action::DestroyPoints { points } = &step.step.action else {
+            let (Action::DestroyPoints { points } | Action::PurgePoints { points, .. }) =
+                &step.step.action
+            else {
                 return 0;
             };
             match &step.outcome {
@@ -156,9 +201,11 @@ impl Report {
             purpose: plan.purpose,
             title: plan.title.clone(),
             made_at: plan.made_at,
-            restored: plan.intent.as_ref().map(Restored::of),
+            restored: plan.intent.as_ref().and_then(Restored::of),
+            graveyard: plan.intent.as_ref().and_then(Buried::of),
             steps: plan.steps.iter().map(not_run).collect(),
             notices: plan.notices.clone(),
+            hooks: Vec::new(),
             removals: plan.removals.clone(),
             error: None,
             put_back: None,
@@ -180,12 +227,25 @@ impl Report {
             || (self.put_back.is_none() && failed.is_some_and(|step| step.step.action.is_tidying()))
     }
 
+    /// Whether LXD was asked to delete an instance, and nobody knows whether it does: then nothing is put back, and the
+    /// next command on the instance brings the operation to its end.
+    pub fn is_left_to_lxd(&self) -> bool {
+        let failed = |step: &&StepReport| matches!(step.outcome, Outcome::Failed { .. });
+        let failed = self.steps.iter().find(failed);
+        failed.is_some_and(|step| matches!(step.step.action, Action::ForgetInstance { .. }))
+            && self.error.as_ref().is_some_and(Error::is_open)
+    }
+
     /// What the outcome means for the caller; `None` if everything was done.
     ///
     /// A failure counts as a refusal only while no instance was stopped, nothing was destroyed and nothing was left
     /// changed.
     pub fn class(&self) -> Option<Class> {
-        let class = self.error.as_ref()?.class();
+        let Some(error) = &self.error else {
+            let mut failed = self.hooks.iter().filter_map(HookRun::failure);
+            return failed.next().map(|_| Class::Failed);
+        };
+        let class = error.class();
         let stopped = self.steps.iter().any(|step| {
             matches!(step.step.action, Action::Stop { .. })
                 && matches!(step.outcome, Outcome::Done { .. })

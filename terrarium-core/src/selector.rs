@@ -305,6 +305,7 @@ mod tests {
             alias: alias.map(str::to_owned),
             expires: None,
             last_used: None,
+            pre: None,
             size: 0,
             referenced: 0,
             holds: 0,

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::inventory::{Coverage, Covered, Inventory, PoolProblem};
 use crate::names::InstanceRef;
-use crate::plan::has_adopted_sanoid;
+use crate::plan::reap::What;
+use crate::plan::{Reap, has_adopted_sanoid, plan_reap};
 use crate::policy::{Period, Resolved, last_preferred, next_preferred};
 
 /// How long after its moment a snapshot may be missing: two calls of the timer.
@@ -21,10 +22,24 @@ pub struct Status {
     pub at: Timestamp,
     /// Every instance that LXD knows.
     pub instances: Vec<InstanceStatus>,
+    /// Destroyed instances that can still come back.
+    pub graveyard: GraveyardStatus,
     /// Storage pools that could not be read.
     pub problems: Vec<PoolProblem>,
     /// Operations that were cut off and wait for a recovery.
     pub cut_off: Vec<InstanceRef>,
+}
+
+/// The destroyed instances.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct GraveyardStatus {
+    /// How many there are.
+    pub instances: usize,
+    /// Bytes that they hold.
+    pub space: u64,
+    /// When the time of the first of them is up.
+    pub next_expires: Option<Timestamp>,
 }
 
 /// How it stands with one instance.
@@ -114,8 +129,19 @@ pub fn assess(
     Status {
         at: now.timestamp(),
         instances: instances.collect(),
+        graveyard: of_graveyard(inventory, now.timestamp()),
         problems: inventory.problems.clone(),
         cut_off,
+    }
+}
+
+fn of_graveyard(inventory: &Inventory, now: Timestamp) -> GraveyardStatus {
+    let all = plan_reap(inventory, &Reap::Expired(None), now).entries;
+    let destroyed = || all.iter().filter(|entry| entry.what == What::Destroyed);
+    GraveyardStatus {
+        instances: destroyed().count(),
+        space: destroyed().map(|entry| entry.space).sum(),
+        next_expires: destroyed().map(|entry| entry.expires).min(),
     }
 }
 

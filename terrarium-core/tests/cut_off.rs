@@ -140,6 +140,39 @@ const CASES: &[Case] = &[
             start: false,
         },
     },
+    Case {
+        name: "a running instance is destroyed",
+        running: true,
+        before: &[],
+        what: What::Destroy,
+    },
+    Case {
+        name: "a stopped instance that was rewound is destroyed",
+        running: false,
+        before: &[What::Restore {
+            at: "x1",
+            start: false,
+        }],
+        what: What::Destroy,
+    },
+    Case {
+        name: "a destroyed instance comes back and runs",
+        running: true,
+        before: &[What::Destroy],
+        what: What::Resume { start: true },
+    },
+    Case {
+        name: "a destroyed instance that was rewound comes back",
+        running: false,
+        before: &[
+            What::Restore {
+                at: "x1",
+                start: false,
+            },
+            What::Destroy,
+        ],
+        what: What::Resume { start: true },
+    },
 ];
 
 impl Case {

@@ -13,8 +13,8 @@ use nix::unistd::Pid;
 use support::{SIZE, options};
 use terrarium_core::plan::Step;
 use terrarium_core::{
-    Begun, Destination, Error, Folders, Host, InstanceRef, Instances, Plan, PoolFile, Progress,
-    Report, RestoreRequest, Session, Silent, Stop, Zfs,
+    Begun, Destination, DestroyRequest, Error, Folders, Host, InstanceRef, Instances, Plan,
+    PoolFile, Progress, Report, RestoreRequest, Session, Silent, Stop, Zfs,
 };
 use terrarium_zfs::{DatasetName, Properties, UserProperties};
 use terrarium_zpool::Engine;
@@ -26,6 +26,8 @@ enum What {
     DestroyNewer(&'static str),
     Undo,
     AsNew(&'static str),
+    Destroy,
+    Resume,
 }
 
 #[tokio::test]
@@ -47,6 +49,16 @@ async fn a_restore_as_new() {
 #[tokio::test]
 async fn a_rollback() {
     cut_off(&[], What::DestroyNewer("first")).await;
+}
+
+#[tokio::test]
+async fn a_destroy_after_a_restore() {
+    cut_off(&[What::Restore("first")], What::Destroy).await;
+}
+
+#[tokio::test]
+async fn a_resume() {
+    cut_off(&[What::Destroy], What::Resume).await;
 }
 
 /// Does `before` and then `what` to one instance after the other, OpenZFS killed before one step more each time, until
@@ -73,7 +85,10 @@ async fn cut_off(before: &[What], what: What) {
         scene.reopen();
         // An instance is there even while its dataset is not.
         let listed = scene.host.observe(&scene.now()).await.expect("observed");
-        assert!(listed.covered(&instance).is_ok(), "before step {step}");
+        assert!(
+            matches!(what, What::Destroy | What::Resume) || listed.covered(&instance).is_ok(),
+            "before step {step}"
+        );
         drop(scene.begin(&instance).await);
         let after = scene.picture(&instance).await;
         if after == start {
@@ -231,7 +246,15 @@ impl Scene {
             for snapshot in record.iter_mut().flat_map(|record| &mut record.snapshots) {
                 snapshot.created = None;
             }
-            lines.push(format!("{record:?}"));
+            // Each instance has a uuid of its own.
+            let uuid = record
+                .as_ref()
+                .and_then(|record| record.definition.config.get("volatile.uuid"));
+            let line = format!("{record:?}");
+            lines.push(match uuid {
+                Some(uuid) => line.replace(uuid.as_str(), "UUID"),
+                None => line,
+            });
         }
         without_times(&lines.join("\n").replace(name, "INSTANCE"))
     }
@@ -261,6 +284,16 @@ async fn plan(
         destroy_newer,
     };
     let (at, to) = match what {
+        What::Destroy => {
+            let request = DestroyRequest {
+                stop,
+                // They are as young as the test.
+                min_age: jiff::SignedDuration::ZERO,
+                ..DestroyRequest::default()
+            };
+            return session.planner().plan_destroy(id, &request).await;
+        }
+        What::Resume => return session.planner().plan_resume(id, None, true).await,
         What::Undo => return session.planner().plan_undo(id, false, stop).await,
         What::Restore(at) => (at, in_place(false)),
         What::DestroyNewer(at) => (at, in_place(true)),

@@ -14,8 +14,8 @@ use support::Scratch;
 use terrarium_core::plan::IdentityPolicy;
 use terrarium_core::tree::{TreeListing, hash_snapshot};
 use terrarium_core::{
-    Begun, Definition, Destination, FetchError, FetchRequest, Folders, Host, InstanceRef, PoolFile,
-    Report, RestoreRequest, Session, Silent, Stop, property,
+    Begun, Class, Definition, Destination, FetchError, FetchRequest, Folders, Host, InstanceRef,
+    PoolFile, Report, RestoreRequest, Session, Silent, Stop, property,
 };
 use terrarium_s3::crypto::{HostKey, Identities, NewIdentity, Recipients};
 use terrarium_s3::format::{
@@ -240,7 +240,7 @@ async fn restore(
     let target = request.chain[points - 1].guid;
     let plan = session
         .planner()
-        .plan_fetch(&web(), &web(), &request.chain)
+        .plan_fetch(&web(), &web(), &request.chain, None)
         .await?;
     let plan = match plan {
         Some(fetch) => {
@@ -514,6 +514,33 @@ impl terrarium_core::Progress for StopBefore {
 }
 
 #[test]
+fn a_storage_pool_that_it_cannot_come_to_is_refused_before_anything_is_read() {
+    run(async {
+        let source = Scratch::new();
+        make_web(&source.engine, &["one", "two"]);
+        let archive = Archive::of(&source.engine, &["one", "two"]).await;
+        let request = archive.request(2);
+        let refused = async |engine: &Scratch| {
+            let host = host(engine);
+            let session = begin(&host).await;
+            let (planner, web) = (session.planner(), web());
+            let plan = planner.plan_fetch(&web, &web, &request.chain, Some("nowhere"));
+            let error = plan.await.expect_err("there is no such pool");
+            assert_eq!(error.class(), Class::Refused);
+            error.to_string()
+        };
+        // Where it is not, and where it is.
+        let unknown = refused(&Scratch::new()).await;
+        assert!(
+            unknown.contains("is none of those that LXD has"),
+            "{unknown}"
+        );
+        let elsewhere = refused(&source).await;
+        assert!(elsewhere.contains("web is here, in "), "{elsewhere}");
+    });
+}
+
+#[test]
 fn an_instance_that_is_made_anew_survives_a_crash_before_any_step() {
     run(async {
         let source = Scratch::new();
@@ -529,7 +556,7 @@ fn an_instance_that_is_made_anew_survives_a_crash_before_any_step() {
                 let mut session = begin(&host).await;
                 let fetch = session
                     .planner()
-                    .plan_fetch(&web(), &web(), &request.chain)
+                    .plan_fetch(&web(), &web(), &request.chain, None)
                     .await;
                 let fetch = fetch.expect("planned").expect("something to fetch");
                 let sealed = session.fetch(&fetch, &request).await.expect("fetched");
@@ -580,7 +607,7 @@ fn a_restore_of_what_was_fetched_survives_a_crash_before_any_step() {
                 let mut session = begin(&host).await;
                 let fetch = session
                     .planner()
-                    .plan_fetch(&web(), &web(), &request.chain)
+                    .plan_fetch(&web(), &web(), &request.chain, None)
                     .await;
                 let fetch = fetch.expect("planned").expect("something to fetch");
                 session.fetch(&fetch, &request).await.expect("fetched");
@@ -635,7 +662,9 @@ fn a_fetch_that_dies_anywhere_leaves_what_is_here_and_the_next_one_ends_it() {
             let request = archive.request(3);
             let session = begin(&host).await;
             let planner = session.planner();
-            let fetch = planner.plan_fetch(&web(), &web(), &request.chain).await;
+            let fetch = planner
+                .plan_fetch(&web(), &web(), &request.chain, None)
+                .await;
             let fetch = fetch.expect("planned").expect("something to fetch");
             let limit = std::time::Duration::from_millis(wait);
             let fetching = session.fetch(&fetch, &request);

@@ -1,9 +1,11 @@
 //! Flags of what changes or removes restore points.
 
+use std::str::FromStr;
+
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use terrarium_core::plan::Setting;
-use terrarium_core::{Alias, InstanceRef};
+use terrarium_core::{Alias, DEFAULT_PROJECT, InstanceRef, ProjectName};
 
 use super::{ConsentArgs, expiry_from_now};
 
@@ -45,6 +47,28 @@ Examples:
   terrariumctl adopt sanoid --dry-run
   terrariumctl adopt sanoid --instance web --yes
   terrariumctl adopt sanoid --undo --yes";
+
+/// A group, by the label that its instances carry.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct GroupRef {
+    pub(crate) project: ProjectName,
+    pub(crate) name: String,
+}
+
+impl FromStr for GroupRef {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (project, name) = text.split_once('/').unwrap_or((DEFAULT_PROJECT, text));
+        if name.is_empty() {
+            return Err("expected the name of a group".to_owned());
+        }
+        Ok(Self {
+            project: ProjectName::new(project).map_err(|error| error.to_string())?,
+            name: name.to_owned(),
+        })
+    }
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
@@ -145,6 +169,30 @@ mod tests {
     use clap::Parser;
 
     use crate::args::Cli;
+
+    #[test]
+    fn a_snapshot_is_of_instances_or_of_a_group() {
+        let parsed = |more: &[&str]| {
+            let line = ["terrariumctl", "backup", "snapshot"];
+            Cli::try_parse_from(line.iter().chain(more)).is_ok()
+        };
+        for right in [
+            &["--instance", "web", "--instance", "db"][..],
+            &["--group", "shop"],
+            &["--group", "tenant/the shop"],
+        ] {
+            assert!(parsed(right), "{right:?}");
+        }
+        for wrong in [
+            &[][..],
+            &["--group", ""],
+            &["--group", "tenant/"],
+            &["--group", "/shop"],
+            &["--group", "shop", "--instance", "web"],
+        ] {
+            assert!(!parsed(wrong), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn an_edit_changes_something_and_only_to_what_can_be() {

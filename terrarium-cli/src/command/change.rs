@@ -32,6 +32,8 @@ pub(crate) enum Doing {
     Edit,
     Delete,
     Adopt,
+    Destroy,
+    Resume,
 }
 
 impl Doing {
@@ -43,6 +45,8 @@ impl Doing {
             Doing::Edit => "edit",
             Doing::Delete => "delete",
             Doing::Adopt => "adopt",
+            Doing::Destroy => "destroy",
+            Doing::Resume => "resume",
         }
     }
 
@@ -50,7 +54,7 @@ impl Doing {
     fn access(self) -> Access {
         match self {
             Doing::Snapshot | Doing::Edit | Doing::Delete | Doing::Adopt => Access::Snapshot,
-            Doing::Restore | Doing::Undo => Access::Alone,
+            Doing::Restore | Doing::Undo | Doing::Destroy | Doing::Resume => Access::Alone,
         }
     }
 }
@@ -112,7 +116,10 @@ pub(crate) async fn change<Z: Zfs, I: Instances>(
             confirm::ask(&question, &context.console, &context.interrupt).await?;
         }
     }
-    let report = session.execute(&plan, &steps).await;
+    let report = match what.doing {
+        Doing::Snapshot => session.take(&plan, &steps).await,
+        _ => session.execute(&plan, &steps).await,
+    };
     let after = if context.console.json && matches!(what.doing, Doing::Snapshot | Doing::Edit) {
         // For guids and times of what was taken, and all else of what was edited; the answer does without if this fails.
         host.observe(&(context.clock)()).await.ok()
@@ -193,7 +200,7 @@ impl Change {
         if let Some(failure) = &failure {
             console.tell(&render::failure(failure));
             // What was destroyed has been said.
-            if report.destroyed() == 0 {
+            if report.destroyed() == 0 && report.error.is_some() {
                 console.tell(&report::aftermath(report));
             }
         }

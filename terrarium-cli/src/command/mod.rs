@@ -6,12 +6,15 @@ pub(crate) mod drill;
 mod edit;
 pub(crate) mod everywhere;
 mod export;
+mod graveyard;
+mod instance;
 mod list;
 mod list_everywhere;
 mod prune;
 mod restore;
 mod restore_archived;
 mod run;
+mod simulate;
 mod snapshot;
 mod status;
 mod stream_info;
@@ -21,6 +24,7 @@ mod tests;
 mod undo;
 mod verify;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Zoned;
@@ -28,7 +32,7 @@ use lxd_client::Client;
 use terrarium_core::{Host, Instances, Streams};
 use terrarium_zfs::ZfsCore;
 
-use crate::args::{Adopt, Backup, Source, Sources};
+use crate::args::{Adopt, Backup, Graveyard, Source, Sources, Whole};
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::signal::Interrupt;
@@ -73,6 +77,11 @@ pub(crate) async fn backup<Z: Streams, I: Instances>(
         Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
         Backup::Run(args) => run::run(host, args, context).await,
         Backup::Status(args) => status::show(host, args, context).await,
+        Backup::Whole(Whole::Destroy(args)) => instance::destroy(host, args, context).await,
+        Backup::Whole(Whole::Resume(args)) => instance::resume(host, args, context).await,
+        Backup::Graveyard(Graveyard::List) => graveyard::list(host, context).await,
+        Backup::Graveyard(Graveyard::Purge(args)) => graveyard::purge(host, args, context).await,
+        Backup::Simulate(args) => simulate::show(args, &context.console, &(context.clock)()),
         Backup::Export(args) => export::export(host, args, context).await,
         Backup::Verify(args) => verify::verify(Here::Host(host), args, context).await,
         Backup::Drill(args) => drill::drill(Here::Host(host), args, context).await,
@@ -100,6 +109,7 @@ pub(crate) async fn anywhere(
         None => Here::NotAsked,
     };
     match (command, here) {
+        (Backup::Simulate(args), _) => simulate::show(args, &context.console, &(context.clock)()),
         (Backup::List(args), here) => list_everywhere::list(here, args, context).await,
         (Backup::Verify(args), here) => verify::verify(here, args, context).await,
         (Backup::Drill(args), here) => drill::drill(here, args, context).await,
@@ -126,6 +136,23 @@ pub(crate) async fn local<Z: terrarium_core::Zfs, I: Instances>(
         Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
         Backup::Run(args) => run::run(host, args, context).await,
         Backup::Status(args) => status::show(host, args, context).await,
+        Backup::Whole(Whole::Destroy(args)) => instance::destroy(host, args, context).await,
+        Backup::Whole(Whole::Resume(args)) => instance::resume(host, args, context).await,
+        Backup::Graveyard(Graveyard::List) => graveyard::list(host, context).await,
+        Backup::Graveyard(Graveyard::Purge(args)) => graveyard::purge(host, args, context).await,
+        Backup::Simulate(args) => simulate::show(args, &context.console, &(context.clock)()),
         Backup::Export(_) | Backup::Verify(_) | Backup::Drill(_) => panic!("it takes an archive"),
     }
+}
+
+/// Writes a file so that whoever reads it sees all of it, or the one before.
+fn write_whole(path: &Path, text: &str) -> Result<(), Failure> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
+    written.map_err(|error| {
+        _ = std::fs::remove_file(&temporary);
+        let what = format!("cannot write {}: {error}", path.display());
+        Failure::new(Exit::Failed, what)
+    })
 }

@@ -13,6 +13,12 @@ pub(crate) async fn restore<Z: Zfs, I: Instances>(
     args: &RestoreArgs,
     context: &Context,
 ) -> Result<Exit, Failure> {
+    if args.pool.is_some() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a point of this host is restored in the storage pool that it is in: --pool is for --source archive",
+        ));
+    }
     let request = args.request();
     let mut instances = vec![args.instance.clone()];
     let in_place = match &request.to {

@@ -47,7 +47,12 @@ pub(crate) async fn restore_archived<Z: Streams, I: Instances>(
     let planner = interrupt.or(look).await?;
     let known = planner.inventory().instance(&args.instance).is_some();
     let fetch = planner
-        .plan_fetch(&args.instance, &args.restored(), &chosen.chain)
+        .plan_fetch(
+            &args.instance,
+            &args.restored(),
+            &chosen.chain,
+            args.pool.as_deref(),
+        )
         .await?;
     let request = args.request();
     refuse_what_is_in_the_way(&planner, args, &request, fetch.is_some())?;
@@ -226,7 +231,12 @@ async fn fetch_and_plan<Z: Streams, I: Instances>(
     let planner = session.planner();
     let known = planner.inventory().instance(&args.instance).is_some();
     let fetch = planner
-        .plan_fetch(&args.instance, &args.restored(), &chosen.chain)
+        .plan_fetch(
+            &args.instance,
+            &args.restored(),
+            &chosen.chain,
+            args.pool.as_deref(),
+        )
         .await?;
     let mut sealed = None;
     if let Some(fetch) = &fetch {

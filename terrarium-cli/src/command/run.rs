@@ -1,7 +1,8 @@
 //! `run`: what the timer calls.
 
 use serde::Serialize;
-use terrarium_core::plan::RunPlan;
+use terrarium_core::plan::reap::Entry;
+use terrarium_core::plan::{Reap, RunPlan};
 use terrarium_core::{Coverage, Host, InstanceRef, Instances, RunReport, Zfs, surplus};
 
 use crate::args::RunArgs;
@@ -68,6 +69,7 @@ async fn show<Z: Zfs, I: Instances>(host: &Host<Z, I>, context: &Context) -> Res
         dry_run: bool,
         take: &'a RunPlan,
         remove: &'a [run::Removed],
+        purge: &'a [&'a Entry],
     }
     let now = (context.clock)();
     let planner = host.look(now.clone()).await?;
@@ -79,6 +81,8 @@ async fn show<Z: Zfs, I: Instances>(host: &Host<Z, I>, context: &Context) -> Res
     let verdicts = planner.retention(&ids, &policies);
     let surplus = surplus(&verdicts);
     let removed = run::removed(&verdicts, &surplus);
+    let graveyard = planner.survey_graveyard(&Reap::Expired(None));
+    let purged: Vec<&Entry> = graveyard.doomed().collect();
     if context.console.json {
         context.console.answer_json(&Shown {
             version: JSON_VERSION,
@@ -86,9 +90,12 @@ async fn show<Z: Zfs, I: Instances>(host: &Host<Z, I>, context: &Context) -> Res
             dry_run: true,
             take: &plan,
             remove: &removed,
+            purge: &purged,
         })?;
     } else {
-        context.console.answer(&run::planned(&plan, &removed))?;
+        context
+            .console
+            .answer(&run::planned(&plan, &removed, &purged))?;
     }
     Ok(Exit::Done)
 }

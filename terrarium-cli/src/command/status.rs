@@ -1,7 +1,5 @@
 //! `status`: whether every instance has what its policy wants.
 
-use std::path::Path;
-
 use serde::Serialize;
 use terrarium_core::status::{Status, assess};
 use terrarium_core::{Host, Instances, RunRecord, Zfs};
@@ -39,7 +37,7 @@ pub(crate) async fn show<Z: Zfs, I: Instances>(
         false => Exit::Failed,
     };
     if let Some(path) = &args.metrics {
-        write(path, &status::metrics(&found, last_run.as_ref()))?;
+        super::write_whole(path, &status::metrics(&found, last_run.as_ref()))?;
     }
     if context.console.json {
         context.console.answer_json(&Answer {
@@ -56,16 +54,4 @@ pub(crate) async fn show<Z: Zfs, I: Instances>(
         }
     }
     Ok(exit)
-}
-
-/// Writes a file so that whoever reads it sees all of it, or the one before.
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}", std::process::id()));
-    let written = std::fs::write(&temporary, text).and_then(|()| std::fs::rename(&temporary, path));
-    written.map_err(|error| {
-        _ = std::fs::remove_file(&temporary);
-        let what = format!("cannot write {}: {error}", path.display());
-        Failure::new(Exit::Failed, what)
-    })
 }

@@ -48,12 +48,13 @@ pub(crate) fn question(
     let summary = summary(plan, inventory, recoveries, now, site);
     Question {
         text: format!("About to {}\n{}", one_line(&plan.title), summary.trim_end()),
-        destroys: contains(plan, |action| {
-            matches!(
-                action,
-                Action::Rollback { .. } | Action::DestroyPoints { .. }
-            )
-        }),
+        destroys: plan.stays_buried().is_some_and(|time| time.is_zero())
+            || contains(plan, |action| {
+                matches!(
+                    action,
+                    Action::Rollback { .. } | Action::DestroyPoints { .. }
+                )
+            }),
     }
 }
 
@@ -81,7 +82,12 @@ fn summary(
             }
         }
     }
-    if !contains(plan, |action| matches!(action, Action::Clone { .. })) {
+    for line in buried(plan, site) {
+        let _ = writeln!(text, "  {line}");
+    }
+    if !contains(plan, |action| {
+        matches!(action, Action::Clone { .. } | Action::Bury { .. })
+    }) {
         for (snapshot, properties) in taken(plan) {
             let line = snapshot_line(snapshot, properties, inventory, now);
             let _ = writeln!(text, "  {line}");
@@ -95,15 +101,35 @@ fn summary(
     text + &super::removals(&plan.removals)
 }
 
-/// What a restore in place means for the instance.
-fn consequences(plan: &Plan, record: &InstanceRecord, site: &Site) -> Vec<String> {
-    let id = &record.id;
+/// What a destroy means for the instance.
+fn buried(plan: &Plan, site: &Site) -> Vec<String> {
+    let Some(time) = plan.stays_buried() else {
+        return Vec::new();
+    };
     let mut lines = Vec::new();
     let stop = plan.steps.iter().find_map(|step| match &step.action {
-        Action::Stop { how, .. } => Some(*how),
+        Action::Stop { instance, how } => Some((instance, *how)),
         _ => None,
     });
-    lines.extend(stop.map(|stop| match stop {
+    lines.extend(stop.map(|(id, how)| stop_line(id, how)));
+    let instance = plan.steps.iter().find_map(|step| match &step.action {
+        Action::ForgetInstance { instance, .. } => Some(instance),
+        _ => None,
+    });
+    if let Some(instance) = instance
+        && !time.is_zero()
+    {
+        lines.push(format!(
+            "for {} it comes back by `{}`",
+            units::span(time),
+            site.command(&format!("instance resume {instance}"))
+        ));
+    }
+    lines
+}
+
+fn stop_line(id: &InstanceRef, stop: Stop) -> String {
+    match stop {
         Stop::Graceful(limit) => format!(
             "{id} runs and is stopped; if it does not shut down within {}s, nothing is changed",
             limit.as_secs()
@@ -112,7 +138,18 @@ fn consequences(plan: &Plan, record: &InstanceRecord, site: &Site) -> Vec<String
             "{id} runs and is stopped, by force if it does not shut down within {}s",
             limit.as_secs()
         ),
-    }));
+    }
+}
+
+/// What a restore in place means for the instance.
+fn consequences(plan: &Plan, record: &InstanceRecord, site: &Site) -> Vec<String> {
+    let id = &record.id;
+    let mut lines = Vec::new();
+    let stop = plan.steps.iter().find_map(|step| match &step.action {
+        Action::Stop { how, .. } => Some(*how),
+        _ => None,
+    });
+    lines.extend(stop.map(|stop| stop_line(id, stop)));
     let starts = contains(plan, |action| matches!(action, Action::Start { .. }));
     lines.extend(match (starts, record.state) {
         (true, _) => Some(format!("{id} is started afterwards")),
@@ -134,7 +171,7 @@ fn consequences(plan: &Plan, record: &InstanceRecord, site: &Site) -> Vec<String
 
 fn taken(plan: &Plan) -> impl Iterator<Item = &(SnapshotName, UserProperties)> {
     let taken = plan.steps.iter().filter_map(|step| match &step.action {
-        Action::Snapshot { snapshots } => Some(snapshots),
+        Action::Snapshot { snapshots, .. } => Some(snapshots),
         _ => None,
     });
     taken.flatten()
@@ -189,7 +226,7 @@ pub(crate) fn undo_until(plan: &Plan) -> Option<Timestamp> {
 /// When the safety snapshot among the actions expires.
 pub(crate) fn undo_time<'a>(actions: impl IntoIterator<Item = &'a Action>) -> Option<Timestamp> {
     actions.into_iter().find_map(|action| match action {
-        Action::Snapshot { snapshots } => snapshots.iter().find_map(|(_, properties)| {
+        Action::Snapshot { snapshots, .. } => snapshots.iter().find_map(|(_, properties)| {
             properties.get(property::OPERATION)?;
             properties.get(property::EXPIRES)?.parse().ok()
         }),
@@ -269,6 +306,8 @@ impl<'a> PendingShown<'a> {
             Goal::Rewind(_) => ("rewind", None),
             Goal::Rollback(_) => ("rollback", None),
             Goal::AsNew(goal) => ("as-new", Some(&goal.new)),
+            Goal::Destroy(_) => ("destroy", None),
+            Goal::Resume(_) => ("resume", None),
         };
         Self {
             operation: intent.operation.as_str(),
@@ -283,6 +322,14 @@ impl<'a> PendingShown<'a> {
 
     /// In one line.
     pub(crate) fn text(&self, now: &Zoned) -> String {
+        if let "destroy" | "resume" = self.goal {
+            return format!(
+                "the {} of {}, begun {}",
+                self.goal,
+                self.instance,
+                units::time(self.began_at, now.time_zone())
+            );
+        }
         let to = match self.new {
             Some(new) => format!("as {new}"),
             None => format!("to {}", one_line(self.point)),

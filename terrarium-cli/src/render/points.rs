@@ -7,7 +7,7 @@ use jiff::{Timestamp, Zoned};
 use serde::Serialize;
 use terrarium_core::{
     Coverage, Covered, Instance, InstanceState, Inventory, Kind, NotCovered, OperationId, Place,
-    PoolProblem, RestorePoint,
+    PoolProblem, PreOutcome, RestorePoint,
 };
 use terrarium_zfs::{DatasetName, Guid, SnapshotName};
 
@@ -166,6 +166,14 @@ pub(super) fn notes(point: &RestorePoint, covered: &Covered, now: Timestamp) -> 
         let verb = if expires > now { "expires" } else { "expired" };
         notes.push(format!("{verb} {}", units::until(expires, now)));
     }
+    if let Some(outcome) = point.pre.filter(|outcome| *outcome != PreOutcome::Done) {
+        let outcome = match outcome {
+            PreOutcome::TimedOut => "timed out",
+            PreOutcome::NotRun => "was not run",
+            _ => "failed",
+        };
+        notes.push(format!("its pre command {outcome}"));
+    }
     if point.holds > 0 {
         notes.push("held".to_owned());
     }
@@ -306,6 +314,8 @@ pub(super) struct PointShown<'a> {
     referenced: u64,
     guid: Guid,
     kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pre: Option<PreOutcome>,
     #[serde(flatten)]
     place: &'a Place,
     dataset: &'a str,
@@ -400,6 +410,7 @@ impl<'a> PointShown<'a> {
             referenced: point.referenced,
             guid: point.guid,
             kind: kind(&point.kind),
+            pre: point.pre,
             place: &point.place,
             dataset: point.snapshot.dataset_str(),
             holds: point.holds,

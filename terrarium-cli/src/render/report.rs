@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::Zoned;
 use terrarium_core::plan::{Action, Purpose};
 use terrarium_core::{
-    InstanceRef, InstanceState, Inventory, Outcome, Report, Restored, with_causes,
+    Buried, InstanceRef, InstanceState, Inventory, Outcome, Report, Restored, with_causes,
 };
 use terrarium_zfs::SnapshotName;
 
@@ -23,9 +23,10 @@ pub(crate) fn success(
     now: &Zoned,
     site: &Site,
 ) -> String {
-    let mut text = match &report.restored {
-        Some(restored) => restored_text(report, restored, doing, before, now),
-        None => {
+    let mut text = match (&report.restored, &report.graveyard) {
+        (Some(restored), _) => restored_text(report, restored, doing, before, now),
+        (None, Some(buried)) => buried_text(report, buried, now, site),
+        (None, None) => {
             snapshots_text(report, before, now)
                 + &edited::done(report, before, now)
                 + &adopted_text(report, doing)
@@ -47,6 +48,34 @@ pub(crate) fn success(
     text.push_str(&super::removals(&report.removals));
     if let Some(restored) = &report.restored {
         text.push_str(&next(report, restored, now, site));
+    }
+    text
+}
+
+fn buried_text(report: &Report, buried: &Buried, now: &Zoned, site: &Site) -> String {
+    let instance = &buried.instance;
+    if buried.resumed {
+        let starts = |action: &Action| matches!(action, Action::Start { .. });
+        let started = report.steps.iter().any(|step| starts(&step.step.action));
+        return format!("Resumed {instance}: it is as it was when it was destroyed.\n")
+            + &match started {
+                true => format!("{instance} is running.\n"),
+                false => start_hint(instance, site),
+            };
+    }
+    let mut text = format!("Destroyed {instance}.\n");
+    if let (Some(at), Some(until)) = (buried.destroyed, buried.expires)
+        && until > at
+    {
+        let _ = writeln!(
+            text,
+            "To bring it back, until {}:  {}",
+            units::time(until, now.time_zone()),
+            site.command(&format!(
+                "instance resume {instance} --from {}",
+                buried.operation
+            ))
+        );
     }
     text
 }
@@ -121,7 +150,7 @@ fn start_hint(instance: &InstanceRef, site: &Site) -> String {
 fn snapshots_text(report: &Report, before: &Inventory, now: &Zoned) -> String {
     let mut text = String::new();
     for step in &report.steps {
-        if let (Action::Snapshot { snapshots }, Outcome::Done { .. }) =
+        if let (Action::Snapshot { snapshots, .. }, Outcome::Done { .. }) =
             (&step.step.action, &step.outcome)
         {
             for (snapshot, properties) in snapshots {
@@ -161,7 +190,7 @@ pub(crate) fn snapshots(report: &Report) -> Vec<SnapshotName> {
     let mut spoken_of = Vec::new();
     for step in &report.steps {
         match &step.step.action {
-            Action::Snapshot { snapshots } => {
+            Action::Snapshot { snapshots, .. } => {
                 spoken_of.extend(snapshots.iter().map(|(name, _)| name.clone()));
             }
             Action::SetProperties { object, .. } => {
@@ -218,8 +247,15 @@ pub(crate) fn already_done(
 
 /// What stopped a plan, with the step that it stopped at.
 pub(crate) fn failure(report: &Report) -> Option<Failure> {
-    let error = report.error.as_ref()?;
     let exit = report.class().map_or(Exit::Failed, Exit::from);
+    let Some(error) = &report.error else {
+        let failed = report.hooks.iter().filter_map(|run| {
+            let why = one_line(&run.failure()?);
+            Some(format!("{}: {why}", run.instance))
+        });
+        let failed: Vec<_> = failed.collect();
+        return (!failed.is_empty()).then(|| Failure::new(exit, failed.join("; ")));
+    };
     let failed = |outcome: &Outcome| matches!(outcome, Outcome::Failed { .. });
     let at = report.steps.iter().position(|step| failed(&step.outcome));
     let at = at.map(|index| format!(" (step {} of {})", index + 1, report.steps.len()));
@@ -259,6 +295,11 @@ pub(crate) fn aftermath(report: &Report) -> String {
     let again = "the next snapshot, restore or undo of the instance tries again to recover it";
     if report.is_effective() {
         return format!("What was asked for is done; only tidying up failed: {again}.");
+    }
+    if report.is_left_to_lxd() {
+        return "LXD may be deleting it still, so nothing was put back: its dataset is safe in the graveyard, and the next \
+                command on the instance brings this to its end."
+            .to_owned();
     }
     let Some(put_back) = &report.put_back else {
         return "Nothing was left changed.".to_owned();

@@ -5,11 +5,12 @@ use std::fmt::Write;
 
 use serde::Serialize;
 use terrarium_core::plan::RunPlan;
+use terrarium_core::plan::reap::Entry;
 use terrarium_core::policy::Verdict;
 use terrarium_core::{InstanceRef, RunReport, with_causes};
 use terrarium_zfs::{Guid, SnapshotName};
 
-use super::{edited, notice, one_line};
+use super::{edited, notice, one_line, units};
 
 /// A point that would be removed.
 #[derive(Serialize)]
@@ -47,7 +48,7 @@ fn why(verdict: &Verdict) -> String {
 }
 
 /// What a run would do.
-pub(crate) fn planned(plan: &RunPlan, removed: &[Removed]) -> String {
+pub(crate) fn planned(plan: &RunPlan, removed: &[Removed], purged: &[&Entry]) -> String {
     let mut text = String::new();
     for batch in &plan.batches {
         let _ = writeln!(
@@ -59,8 +60,19 @@ pub(crate) fn planned(plan: &RunPlan, removed: &[Removed]) -> String {
             let _ = writeln!(text, "  take {}: {}", one.snapshot, one.why);
         }
     }
+    for one in &plan.hooks {
+        let _ = writeln!(text, "run in {}: {}", one.instance, one.hooks);
+    }
     for one in removed {
         let _ = writeln!(text, "remove {}: {}", one.snapshot, one.why);
+    }
+    for one in purged {
+        let title = one_line(&one.title());
+        let _ = writeln!(
+            text,
+            "purge {title}: {} that are kept no longer",
+            units::size(one.space)
+        );
     }
     if text.is_empty() {
         text.push_str("nothing is due, and nothing is to be removed\n");
@@ -77,10 +89,23 @@ pub(crate) fn done(report: &RunReport) -> String {
     for one in &report.taken {
         let _ = writeln!(text, "took {}", one.snapshot);
     }
+    for run in &report.hooks {
+        if run.failure().is_none() {
+            let overdue = if run.overdue {
+                ", which was overdue"
+            } else {
+                ""
+            };
+            let _ = writeln!(text, "ran {} in {}{overdue}", run.hook, run.instance);
+        }
+    }
     if let Some(pruned) = &report.pruned {
         for snapshot in edited::destroyed(pruned) {
             let _ = writeln!(text, "removed {snapshot}");
         }
+    }
+    for one in report.purged.iter().filter(|one| one.is_complete()) {
+        let _ = writeln!(text, "{}: done", one_line(&one.title));
     }
     let _ = writeln!(
         text,
@@ -108,6 +133,7 @@ pub(crate) fn failures(report: &RunReport) -> Vec<String> {
         }
     });
     let stopped = report.recovered.iter().chain(&report.pruned);
+    let stopped = stopped.chain(&report.purged);
     let stopped = stopped.filter_map(|report| {
         let why = with_causes(report.error.as_ref()?);
         Some(format!("error: {}: {}", report.title, one_line(&why)))

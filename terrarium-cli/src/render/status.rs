@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use jiff::{Timestamp, Zoned};
 use terrarium_core::RunRecord;
-use terrarium_core::status::{InstanceStatus, PeriodStatus, State, Status};
+use terrarium_core::status::{GraveyardStatus, InstanceStatus, PeriodStatus, State, Status};
 
 use super::table::{Align, Table};
 use super::{one_line, units};
@@ -55,8 +55,23 @@ pub(crate) fn text(status: &Status, last_run: Option<&RunRecord>, now: &Zoned) -
             "  warning: an operation on {instance} was cut off; the next run recovers it"
         );
     }
+    if status.graveyard.instances > 0 {
+        let _ = writeln!(text, "{}", graveyard(&status.graveyard, at));
+    }
     text.push_str(&run(last_run, at));
     text
+}
+
+fn graveyard(graveyard: &GraveyardStatus, at: Timestamp) -> String {
+    let (count, space) = (graveyard.instances, units::size(graveyard.space));
+    let plural = if count == 1 { "" } else { "s" };
+    let until = match graveyard.next_expires {
+        Some(expires) if expires > at => {
+            format!("; the first is purged {}", units::until(expires, at))
+        }
+        _ => "; the next run purges the first".to_owned(),
+    };
+    format!("graveyard: {count} destroyed instance{plural}, {space}{until}")
 }
 
 fn state(state: State) -> &'static str {
@@ -188,6 +203,16 @@ pub(crate) fn metrics(status: &Status, last_run: Option<&RunRecord>) -> String {
             values: each(&|one| Some(one.snapshot_bytes.to_string())),
         },
     ];
+    metrics.push(Metric {
+        name: "terrarium_graveyard_instances",
+        help: "Destroyed instances that can still come back.",
+        values: one(status.graveyard.instances.to_string()),
+    });
+    metrics.push(Metric {
+        name: "terrarium_graveyard_bytes",
+        help: "Bytes that destroyed instances hold.",
+        values: one(status.graveyard.space.to_string()),
+    });
     if let Some(run) = last_run {
         metrics.push(Metric {
             name: "terrarium_last_run_timestamp_seconds",

@@ -3,6 +3,7 @@
 //! There are no choices here. Each step rechecks what it relies on right before it acts, by guid where a guid
 //! is known. What a failure or a crash leaves behind is sorted out by [`plan_recovery`] from what is found.
 
+mod grave;
 mod step;
 
 use std::future::Future;
@@ -59,6 +60,10 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         let mut report = self.run(plan).await;
         let crashed = matches!(report.error, Some(Error::Fault { .. }));
         if report.is_effective() || crashed || plan.purpose == Purpose::TakeBack {
+            return report;
+        }
+        if report.is_left_to_lxd() {
+            // It may be deleting still: what came into its tree again would be deleted with it.
             return report;
         }
         if let (Some(intent), Some(layout)) = (&plan.intent, &plan.layout) {
@@ -159,7 +164,7 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     ) -> Result<Plan, Error> {
         let changed = match &pending.intent.goal {
             Goal::AsNew(goal) => &goal.new,
-            Goal::Rewind(_) | Goal::Rollback(_) => &pending.intent.instance,
+            _ => &pending.intent.instance,
         };
         let record: Option<InstanceRecord> = self.instances.get(changed).await?;
         let operation = &pending.intent.operation;

@@ -18,19 +18,19 @@ use crate::property;
 use crate::report::{Outcome, with_causes};
 use crate::zfs::Zfs;
 
-const DONE: Outcome = Outcome::Done { note: None };
+pub(super) const DONE: Outcome = Outcome::Done { note: None };
 
 /// How long a dataset may stay mounted after its instance has stopped: twice what LXD's file server keeps it
 /// mounted after the last file was pulled or pushed.
 const UNMOUNT_TIME: Duration = Duration::from_secs(30);
 
-fn skipped(reason: impl Into<String>) -> Result<Outcome, Error> {
+pub(super) fn skipped(reason: impl Into<String>) -> Result<Outcome, Error> {
     Ok(Outcome::Skipped {
         reason: reason.into(),
     })
 }
 
-fn changed(object: impl ToString, change: impl Into<String>) -> Error {
+pub(super) fn changed(object: impl ToString, change: impl Into<String>) -> Error {
     Error::Changed {
         object: object.to_string(),
         change: change.into(),
@@ -83,7 +83,10 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 self.on_zfs(move |zfs| zfs.promote(&clone)).await?;
                 Ok(DONE)
             }
-            Action::Snapshot { snapshots } => self.snapshot(snapshots).await,
+            Action::Snapshot {
+                snapshots,
+                together,
+            } => self.snapshot(snapshots, *together).await,
             Action::Rename { from, guid, to } => {
                 self.expect_guid(from.as_str(), *guid).await?;
                 self.rename(from, to).await
@@ -200,6 +203,45 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                     .await?;
                 Ok(DONE)
             }
+            Action::ForgetInstance {
+                instance,
+                live,
+                grave,
+                guid,
+                uuid,
+            } => {
+                self.forget_instance(instance, live, (grave, *guid), uuid.as_ref())
+                    .await
+            }
+            Action::Bury { dataset } => self.bury(plan, dataset).await,
+            Action::Exhume { dataset } => self.exhume(plan, dataset).await,
+            Action::DestroyStandIn {
+                instance,
+                dataset,
+                records,
+            } => {
+                self.destroy_stand_in(plan, instance, dataset, records)
+                    .await
+            }
+            Action::DropSafety { snapshot, guid } => self.drop_safety(snapshot, *guid).await,
+            Action::ForgetDetails { operation } => {
+                let removed = self.details.remove(operation);
+                removed.map_err(|source| self.file_error(source))?;
+                Ok(DONE)
+            }
+            Action::MarkPurging { datasets, clones } => {
+                self.mark_purging(plan, datasets, clones).await
+            }
+            Action::PurgePoints {
+                dataset,
+                guid,
+                points,
+            } => self.purge_points(dataset, *guid, points).await,
+            Action::PurgeDataset {
+                dataset,
+                guid,
+                operation,
+            } => self.purge_dataset(dataset, *guid, operation).await,
             Action::DestroyEmpty { instance, dataset } => {
                 self.destroy_empty(plan, instance, dataset).await
             }
@@ -209,12 +251,12 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         }
     }
 
-    async fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
+    pub(super) async fn guid(&self, object: &str) -> Result<Option<Guid>, Error> {
         let object = object.to_owned();
         self.on_zfs(move |zfs| zfs.guid(&object)).await
     }
 
-    async fn expect_guid(&self, object: &str, expected: Guid) -> Result<(), Error> {
+    pub(super) async fn expect_guid(&self, object: &str, expected: Guid) -> Result<(), Error> {
         match self.guid(object).await? {
             Some(guid) if guid == expected => Ok(()),
             Some(guid) => Err(changed(
@@ -226,7 +268,7 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     }
 
     /// A dataset with all that is below it, if it carries the intent of this operation.
-    async fn expect_ours(
+    pub(super) async fn expect_ours(
         &self,
         plan: &Plan,
         dataset: &DatasetName,
@@ -252,12 +294,12 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         }
     }
 
-    async fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
+    pub(super) async fn list(&self, root: &DatasetName) -> Result<Listing, Error> {
         let root = root.clone();
         self.on_zfs(move |zfs| zfs.list(&root)).await
     }
 
-    async fn set_properties(
+    pub(super) async fn set_properties(
         &self,
         object: String,
         changes: BTreeMap<String, Option<String>>,
@@ -273,13 +315,13 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         Ok(DONE)
     }
 
-    async fn destroy(&self, dataset: &DatasetName) -> Result<Outcome, Error> {
+    pub(super) async fn destroy(&self, dataset: &DatasetName) -> Result<Outcome, Error> {
         let dataset = dataset.clone();
         self.on_zfs(move |zfs| zfs.destroy(&dataset)).await?;
         Ok(DONE)
     }
 
-    async fn destroy_snapshots(
+    pub(super) async fn destroy_snapshots(
         &self,
         snapshots: Vec<(SnapshotName, Guid)>,
     ) -> Result<Outcome, Error> {
@@ -289,7 +331,7 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     }
 
     /// Destroys all that can be; that one cannot be destroyed is no error of the whole.
-    async fn destroy_points(&self, points: &[DoomedPoint]) -> Result<Outcome, Error> {
+    pub(super) async fn destroy_points(&self, points: &[DoomedPoint]) -> Result<Outcome, Error> {
         let wanted = points
             .iter()
             .map(|point| (point.snapshot.clone(), point.guid));
@@ -375,6 +417,7 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
     async fn snapshot(
         &self,
         snapshots: &[(SnapshotName, UserProperties)],
+        together: bool,
     ) -> Result<Outcome, Error> {
         let all = snapshots.to_vec();
         let Err(error) = self.on_zfs(move |zfs| zfs.snapshot(&all)).await else {
@@ -394,7 +437,7 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
             .filter(|(name, _)| !failed(name))
             .cloned()
             .collect();
-        if others.is_empty() || others.len() == snapshots.len() {
+        if together || others.is_empty() || others.len() == snapshots.len() {
             return Err(Error::ZfsBatch(batch));
         }
         let taken = others.len();

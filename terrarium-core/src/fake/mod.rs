@@ -18,3 +18,14 @@ mod zfs;
 
 pub use host::{FakeHost, NewInstance, Start};
 pub use zfs::FakeZfs;
+
+/// A scheduled restore point as the planners of [`policy`](crate::policy) see it; its guid and its order in the pool
+/// are `number`. What else is to be said of it is set afterwards.
+pub fn scheduled_point(
+    snapshot: terrarium_zfs::SnapshotName,
+    number: u64,
+    period: crate::policy::Period,
+    created: jiff::Timestamp,
+) -> crate::RestorePoint {
+    crate::RestorePoint::scheduled(snapshot, number, period, created)
+}

@@ -103,14 +103,19 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
     /// Plans how the last point of `chain` comes here, for `instance`, or for `new` that is to be made from it.
     /// `None`: it is here.
     ///
+    /// An instance that is not here comes to LXD's storage pool of the name `pool`; by default to the only one, or to the
+    /// one of several that is called `default`.
+    ///
     /// # Errors
-    /// [`FetchError::Incomplete`], [`FetchError::OtherLineage`]; [`Error::NotCovered`]; a pool that cannot be written
-    /// to, or has no room; for an instance that is not here, a host without a storage pool on ZFS.
+    /// [`FetchError::Incomplete`], [`FetchError::OtherLineage`], [`FetchError::StoragePool`]; [`Error::NotCovered`]; a
+    /// pool that cannot be written to, or has no room; for an instance that is not here, a host without a storage pool
+    /// on ZFS.
     pub async fn plan_fetch(
         &self,
         instance: &InstanceRef,
         new: &InstanceRef,
         chain: &[Manifest],
+        pool: Option<&str>,
     ) -> Fetching<Option<FetchPlan>> {
         let Some(target) = chain.last() else {
             return Err(FetchError::Empty);
@@ -125,9 +130,18 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
         if let Some(covered) = covered {
             refuse_other_lineage(instance, covered, target.lineage)?;
         }
-        let pool = match covered {
-            Some(covered) => covered.layout.clone(),
-            None => self.pool_for(instance)?,
+        let pool = match (covered, pool) {
+            (Some(covered), Some(other)) if covered.layout.lxd_pool != other => {
+                return Err(FetchError::StoragePool {
+                    pool: other.to_owned(),
+                    why: format!(
+                        "cannot be where it comes to: {instance} is here, in {}",
+                        covered.layout.lxd_pool
+                    ),
+                });
+            }
+            (Some(covered), _) => covered.layout.clone(),
+            (None, pool) => self.pool_for(instance, pool)?,
         };
         let here = |index: usize, link: &Manifest| {
             let points = covered.map_or(&[][..], |covered| &covered.points);
@@ -239,7 +253,7 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
     pub(super) fn pool_of_drill(&self, instance: &InstanceRef) -> Fetching<PoolLayout> {
         match self.inventory.covered(instance) {
             Ok((_, covered)) => Ok(covered.layout.clone()),
-            Err(_) => self.pool_for(instance),
+            Err(_) => self.pool_for(instance, None),
         }
     }
 
@@ -290,32 +304,36 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
         Ok(plan)
     }
 
-    /// The pool that an instance which is not here is to come to: that of an earlier, interrupted fetch, or the only one.
-    fn pool_for(&self, instance: &InstanceRef) -> Fetching<PoolLayout> {
-        match self.inventory.pools.as_slice() {
-            [] => Err(Error::Pool {
-                pool: "for it".to_owned(),
-                problem: "is missing: LXD has no storage pool on ZFS".to_owned(),
+    /// The pool that an instance which is not here is to come to: that one, or the only one, or the one that LXD makes.
+    fn pool_for(&self, instance: &InstanceRef, wanted: Option<&str>) -> Fetching<PoolLayout> {
+        let pools = &self.inventory.pools;
+        let called = |name: &str| pools.iter().find(|pool| pool.layout.lxd_pool == name);
+        let names = || {
+            let names = pools.iter().map(|pool| pool.layout.lxd_pool.as_str());
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let found = match (wanted, pools.as_slice()) {
+            (_, []) => {
+                return Err(Error::Pool {
+                    pool: wanted.unwrap_or("for it").to_owned(),
+                    problem: "is missing: LXD has no storage pool on ZFS".to_owned(),
+                }
+                .into());
             }
-            .into()),
-            [only] => Ok(only.layout.clone()),
-            several => {
-                let default = several
-                    .iter()
-                    .find(|pool| pool.layout.lxd_pool == "default");
-                default.map(|pool| pool.layout.clone()).ok_or_else(|| {
-                    let names = several.iter().map(|pool| pool.layout.lxd_pool.as_str());
-                    Error::Pool {
-                        pool: "default".to_owned(),
-                        problem: format!(
-                            "is missing, and of {} none is meant for {instance}",
-                            names.collect::<Vec<_>>().join(", ")
-                        ),
-                    }
-                    .into()
-                })
-            }
-        }
+            (Some(wanted), _) => called(wanted).ok_or_else(|| FetchError::StoragePool {
+                pool: wanted.to_owned(),
+                why: format!("is none of those that LXD has on ZFS: {}", names()),
+            })?,
+            (None, [only]) => only,
+            (None, _) => called("default").ok_or_else(|| FetchError::StoragePool {
+                pool: "default".to_owned(),
+                why: format!(
+                    "is missing, and of {} none is meant for {instance}",
+                    names()
+                ),
+            })?,
+        };
+        Ok(found.layout.clone())
     }
 
     async fn refuse_no_room(&self, layout: &PoolLayout, needed: u64) -> Fetching<()> {

@@ -1,9 +1,10 @@
 //! The run that a timer calls: take what is due, remove what no policy has a use for any more.
 //!
 //! ```text
-//! recover  what was cut off, as any session does
-//! take     what is due: one transaction group for each pool and period, beside exports
+//! recover  what was cut off, as any session does, and the commands that are owed to instances
+//! take     what is due: one transaction group for each pool and period, beside exports, between the commands of labels
 //! prune    what the policies have no use for
+//! reap     destroyed instances whose time is up, and what rewinds moved aside long enough ago
 //! record   what became of it, for whoever asks later
 //! ```
 //! Nothing is remembered from one run to the next: what is due follows from the snapshots that are there. A run that was
@@ -18,13 +19,13 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 use terrarium_zfs::{ErrorKind, SnapshotName};
 
-use super::{Begun, Host, Skipped, policies};
+use super::{Begun, HookRun, Host, Planner, Skipped, policies};
 use crate::error::{Class, Error};
 use crate::execute::Progress;
 use crate::instances::Instances;
 use crate::lock::Lock;
 use crate::names::InstanceRef;
-use crate::plan::{Batch, Bundle, Notice, RunPlan, Scheduled, plan_run};
+use crate::plan::{Batch, Bundle, Hooked, Notice, Reap, Reaping, RunPlan, Scheduled, plan_run};
 use crate::policy::Period;
 use crate::report::{Report, with_causes};
 use crate::zfs::Zfs;
@@ -43,8 +44,12 @@ pub struct RunReport {
     pub failures: Vec<RunFailure>,
     /// Instances whose turn comes with the next run.
     pub skipped: Vec<Skipped>,
+    /// Commands that were run in instances before and after.
+    pub hooks: Vec<HookRun>,
     /// What was removed; nothing if there was nothing to remove.
     pub pruned: Option<Report>,
+    /// What was purged from the graveyard, and of what rewinds moved aside.
+    pub purged: Vec<Report>,
     /// What else is worth knowing.
     pub notices: Vec<Notice>,
 }
@@ -75,7 +80,8 @@ impl RunReport {
     /// What the outcome means for the caller; `None` if everything was done. What was in use is no failure.
     pub fn class(&self) -> Option<Class> {
         let stuck = self.recovered.iter().find_map(Report::class);
-        let pruned = self.pruned.as_ref().and_then(Report::class);
+        let mut removals = self.pruned.iter().chain(&self.purged);
+        let pruned = removals.find_map(Report::class);
         let failed = (!self.failures.is_empty()).then_some(Class::Failed);
         // Something was attempted: that nothing was changed can no longer be promised.
         failed.or(stuck.or(pruned).map(|class| match class {
@@ -118,6 +124,7 @@ impl RunRecord {
         };
         let mut failures: Vec<_> = report.failures.iter().map(failure).collect();
         let stuck = report.recovered.iter().chain(&report.pruned);
+        let stuck = stuck.chain(&report.purged);
         failures.extend(
             stuck.filter_map(|report| report.error.as_ref().map(|error| with_causes(error))),
         );
@@ -159,19 +166,25 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
             taken: Vec::new(),
             failures: Vec::new(),
             skipped: Vec::new(),
+            hooks: Vec::new(),
             pruned: None,
+            purged: Vec::new(),
             notices: Vec::new(),
         };
         let since = Instant::now();
         self.recover_all(&now, progress, &mut report).await?;
-        let left = self.take_due(&now, &mut report).await?;
+        self.run_what_is_owed(&mut report).await;
+        let planner = self.look(now.clone()).await?;
+        let expired = planner.survey_graveyard(&EXPIRED);
+        let (left, hooks) = self.take_due(planner, &now, &mut report).await?;
         // What was just taken is not from the future, and counts.
         let past = SignedDuration::try_from(since.elapsed()).unwrap_or_default();
-        let later = now.checked_add(past).unwrap_or(now);
+        let later = now.checked_add(past).unwrap_or_else(|_| now.clone());
         self.prune_all(&later, progress, &mut report).await;
+        self.reap(&expired, &now, progress, &mut report).await;
         if !left.is_empty() {
             // There was no room; perhaps there is now.
-            self.take(&left, false, &mut report).await;
+            self.take_around(left, &hooks, false, &mut report).await;
         }
         Ok(report)
     }
@@ -251,8 +264,12 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
     }
 
     /// Takes what is due; returns what there was no room for.
-    async fn take_due(&self, now: &Zoned, report: &mut RunReport) -> Result<Vec<Batch>, Error> {
-        let planner = self.look(now.clone()).await?;
+    async fn take_due(
+        &self,
+        planner: Planner<'_, Z, I>,
+        now: &Zoned,
+        report: &mut RunReport,
+    ) -> Result<(Vec<Batch>, Vec<Hooked>), Error> {
         let policies = planner.policies().await?;
         let mut plan = plan_run(&planner.inventory, &policies, now);
         report.notices.append(&mut plan.notices);
@@ -283,11 +300,17 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
                 true
             });
         }
-        Ok(self.take(&plan.batches, true, report).await)
+        let left = self.take_around(plan.batches, &plan.hooks, true, report);
+        Ok((left.await, plan.hooks))
     }
 
     /// Takes snapshots. What there was no room for is no failure yet if it is to be tried again, and returned.
-    async fn take(&self, batches: &[Batch], again: bool, report: &mut RunReport) -> Vec<Batch> {
+    pub(super) async fn take(
+        &self,
+        batches: &[Batch],
+        again: bool,
+        report: &mut RunReport,
+    ) -> Vec<Batch> {
         let mut left = Vec::new();
         for batch in batches {
             let mut bundles: Vec<&Bundle> = batch.bundles.iter().collect();
@@ -362,7 +385,36 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
             Err(error) => report.failures.push(failed(&error)),
         }
     }
+
+    /// Purges what had its time when the run began.
+    async fn reap(
+        &self,
+        expired: &Reaping,
+        now: &Zoned,
+        progress: &dyn Progress,
+        report: &mut RunReport,
+    ) {
+        let purged = self.purge(&EXPIRED, expired, now, progress).await;
+        report.recovered.extend(purged.recovered);
+        report.recovered.extend(purged.stuck);
+        report.purged = purged.reports;
+        for (instance, error) in purged.failures {
+            match (instance, error) {
+                (Some(instance), Error::Locked(held)) => report.skipped.push(Skipped {
+                    instance,
+                    why: format!("{held}; what is left of it goes with the next run"),
+                }),
+                (instance, error) => report.failures.push(RunFailure {
+                    instance,
+                    what: format!("nothing was purged: {}", with_causes(&error)),
+                }),
+            }
+        }
+    }
 }
+
+/// What goes with time, and is not asked for.
+const EXPIRED: Reap = Reap::Expired(None);
 
 /// Whether there was no room, for all of them alike.
 fn is_full(error: &Error) -> bool {

@@ -6,12 +6,15 @@
 mod adopt;
 mod as_new;
 mod delete;
+mod destroy;
 mod edit;
 mod export;
 mod identity;
 mod prune;
+pub mod reap;
 mod recovery;
 mod recreate;
+mod resume;
 mod rewind;
 mod rollback;
 mod run;
@@ -27,7 +30,7 @@ use terrarium_zfs::{DatasetName, Guid, SnapshotName, UserProperties};
 
 use crate::details::Details;
 use crate::instances::Stop;
-use crate::intent::Intent;
+use crate::intent::{Goal, Intent};
 use crate::layout::PoolLayout;
 use crate::names::{InstanceRef, OperationId};
 use crate::property;
@@ -35,6 +38,7 @@ use crate::property;
 pub use adopt::{AdoptRequest, has_adopted_sanoid, plan_adopt};
 pub use as_new::{AsNewRequest, plan_as_new};
 pub use delete::{DeleteRequest, plan_delete};
+pub use destroy::{DestroyRequest, born, plan_destroy};
 pub use edit::{EditRequest, Setting, plan_edit};
 pub use export::{
     ArchivedOrigin, ArchivedPoint, Base, ChainPolicy, ExportDecision, FullBecause, LiveBranch,
@@ -42,11 +46,13 @@ pub use export::{
 };
 pub use identity::{IdentityPolicy, Removal};
 pub use prune::{PruneRequest, plan_prune};
+pub use reap::{Reap, Reaping, plan_reap};
 pub use recovery::{Direction, plan_recovery};
 pub use recreate::{RecreateRequest, plan_recreate};
+pub use resume::{ResumeRequest, find_grave, plan_resume};
 pub use rewind::{RewindRequest, last_rewind, plan_rewind};
 pub use rollback::plan_rollback;
-pub use run::{Batch, Bundle, RunPlan, Scheduled, plan_run};
+pub use run::{Batch, Bundle, Hooked, RunPlan, Scheduled, plan_run};
 pub use snapshot::{SnapshotRequest, plan_snapshot};
 pub(crate) use start::plan_start;
 
@@ -87,6 +93,14 @@ impl Plan {
             _ => None,
         });
         points.flatten().map(|point| point.guid).collect()
+    }
+
+    /// How long the instance that it destroys can come back, if it destroys one; zero if it is to be purged at once.
+    pub fn stays_buried(&self) -> Option<jiff::SignedDuration> {
+        match &self.intent.as_ref()?.goal {
+            Goal::Destroy(goal) => Some(goal.record.expires.duration_since(goal.record.destroyed)),
+            _ => None,
+        }
     }
 }
 
@@ -241,6 +255,9 @@ pub enum Action {
         /// Each with the user properties it gets.
         #[serde(serialize_with = "names_only")]
         snapshots: Vec<(SnapshotName, UserProperties)>,
+        /// None is taken if one of them cannot be.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        together: bool,
     },
     /// Rename a dataset.
     Rename {
@@ -352,6 +369,76 @@ pub enum Action {
     },
     /// Remove the operation's file.
     RemoveDetails,
+    /// Let LXD delete an instance whose dataset was moved out of its reach.
+    ForgetInstance {
+        /// The instance.
+        instance: InstanceRef,
+        /// Where its dataset was: nothing may be there, for LXD would destroy it.
+        live: DatasetName,
+        /// Where its dataset is.
+        grave: DatasetName,
+        /// The dataset's guid.
+        guid: Guid,
+        /// LXD's `volatile.uuid` of the instance.
+        uuid: Option<String>,
+    },
+    /// Replace the intent of the operation by what tells of the destroyed instance.
+    Bury {
+        /// The dataset in the graveyard.
+        dataset: DatasetName,
+    },
+    /// Destroy what LXD made in the place of a dataset that is about to come back.
+    DestroyStandIn {
+        /// The instance.
+        instance: InstanceRef,
+        /// The dataset.
+        dataset: DatasetName,
+        /// LXD's names of the snapshots that were made on it for their records.
+        records: Vec<String>,
+    },
+    /// Destroy the snapshot that was taken when the instance was destroyed, unless somebody uses it.
+    DropSafety {
+        /// The snapshot.
+        snapshot: SnapshotName,
+        /// Its guid.
+        guid: Guid,
+    },
+    /// Remove the file of an earlier operation.
+    ForgetDetails {
+        /// That operation.
+        operation: OperationId,
+    },
+    /// Remove the intent and what told of the destroyed instance: it is back.
+    Exhume {
+        /// The instance's dataset.
+        dataset: DatasetName,
+    },
+    /// Mark datasets that are about to be purged, if nothing in them is held or cloned.
+    MarkPurging {
+        /// The datasets with their guids; the first one is marked first.
+        datasets: Vec<(DatasetName, Guid)>,
+        /// Clones that are purged as well.
+        #[serde(skip)]
+        clones: Vec<DatasetName>,
+    },
+    /// Destroy snapshots of a dataset that is marked.
+    PurgePoints {
+        /// The dataset.
+        dataset: DatasetName,
+        /// Its guid.
+        guid: Guid,
+        /// The snapshots.
+        points: Vec<DoomedPoint>,
+    },
+    /// Destroy a dataset that is marked and has no snapshots any more.
+    PurgeDataset {
+        /// The dataset.
+        dataset: DatasetName,
+        /// Its guid.
+        guid: Guid,
+        /// The operation that put it there: what that saved of LXD's definitions goes first.
+        operation: OperationId,
+    },
 }
 
 impl Action {
@@ -390,6 +477,15 @@ impl Action {
             Action::RemoveParent { .. } => "remove-parent",
             Action::ClearIntent { .. } => "clear-intent",
             Action::RemoveDetails => "remove-details",
+            Action::ForgetInstance { .. } => "forget-instance",
+            Action::Bury { .. } => "bury",
+            Action::DestroyStandIn { .. } => "destroy-stand-in",
+            Action::DropSafety { .. } => "drop-safety",
+            Action::ForgetDetails { .. } => "forget-details",
+            Action::Exhume { .. } => "exhume",
+            Action::MarkPurging { .. } => "mark-purging",
+            Action::PurgePoints { .. } => "purge-points",
+            Action::PurgeDataset { .. } => "purge-dataset",
         }
     }
 
@@ -404,6 +500,10 @@ impl Action {
                 | Action::RemoveParent { .. }
                 | Action::ClearIntent { .. }
                 | Action::RemoveDetails
+                | Action::Bury { .. }
+                | Action::DropSafety { .. }
+                | Action::ForgetDetails { .. }
+                | Action::Exhume { .. }
         )
     }
 }
@@ -448,7 +548,7 @@ impl fmt::Display for Action {
             Action::UnmakeRecord {
                 instance, record, ..
             } => write!(f, "have LXD delete its new {instance}/{record}"),
-            Action::Snapshot { snapshots } => match snapshots.as_slice() {
+            Action::Snapshot { snapshots, .. } => match snapshots.as_slice() {
                 [(only, _)] => write!(f, "take {only}"),
                 several => write!(f, "take {} snapshots at one moment", several.len()),
             },
@@ -493,6 +593,37 @@ impl fmt::Display for Action {
             Action::RemoveParent { dataset } => write!(f, "destroy {dataset} if it is empty"),
             Action::ClearIntent { dataset } => write!(f, "remove the intent from {dataset}"),
             Action::RemoveDetails => write!(f, "remove LXD's saved definitions"),
+            Action::ForgetInstance { instance, .. } => {
+                write!(
+                    f,
+                    "have LXD delete {instance}, which has no dataset any more"
+                )
+            }
+            Action::Bury { dataset } => write!(f, "write on {dataset} whose it is"),
+            Action::DestroyStandIn { dataset, .. } => {
+                write!(f, "destroy the empty {dataset}")
+            }
+            Action::DropSafety { snapshot, .. } => write!(f, "destroy {snapshot}"),
+            Action::ForgetDetails { operation } => {
+                write!(f, "remove what {operation} saved of LXD's definitions")
+            }
+            Action::Exhume { dataset } => {
+                write!(f, "remove from {dataset} that it was in the graveyard")
+            }
+            Action::MarkPurging { datasets, .. } => match datasets.as_slice() {
+                [(only, _)] => write!(f, "mark {only} as being purged"),
+                several => {
+                    let first = several.first().map(|(name, _)| name.as_str());
+                    let (first, more) = (first.unwrap_or("nothing"), several.len().max(1) - 1);
+                    write!(f, "mark {first} and {more} others as being purged")
+                }
+            },
+            Action::PurgePoints {
+                dataset, points, ..
+            } => write!(f, "destroy {} snapshots of {dataset}", points.len()),
+            Action::PurgeDataset { dataset, .. } => {
+                write!(f, "destroy {dataset} and what was saved with it")
+            }
         }
     }
 }

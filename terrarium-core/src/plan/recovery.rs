@@ -3,6 +3,8 @@
 //! Planned from the intent and the state that is found, whichever step was the last: after a crash in the
 //! next run, after a failure at once.
 
+mod grave;
+
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
@@ -55,12 +57,16 @@ pub fn plan_recovery(
         // A rollback that happened cannot be taken back, so there is only one way to go.
         Goal::Rollback(goal) => scene.rollback(&mut steps, goal),
         Goal::AsNew(goal) => scene.as_new(&mut steps, goal, direction),
+        Goal::Destroy(goal) => scene.destroy(&mut steps, goal, direction),
+        Goal::Resume(goal) => scene.resume(&mut steps, goal, direction),
     };
     let what = match &intent.goal {
         Goal::AsNew(goal) => format!("the restore of {} as {}", intent.instance, goal.new),
         Goal::Rewind(goal) if goal.undo => {
             format!("the undo of {} to {}", intent.instance, intent.target.name)
         }
+        Goal::Destroy(_) => format!("the destroy of {}", intent.instance),
+        Goal::Resume(_) => format!("the resume of {}", intent.instance),
         _ => format!(
             "the restore of {} to {}",
             intent.instance, intent.target.name

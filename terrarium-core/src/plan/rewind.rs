@@ -11,7 +11,7 @@ use super::snapshot::{describe, unused_name};
 use super::{Action, Notice, Plan, Purpose, Steps, carried_properties, parents};
 use crate::details::{Details, SavedRecord};
 use crate::error::Error;
-use crate::instances::{InstanceRecord, InstanceState, SnapshotRecord, Stop};
+use crate::instances::{Definition, InstanceRecord, InstanceState, SnapshotRecord, Stop};
 use crate::intent::{ChainLink, Goal, Intent, RewindGoal, Target};
 use crate::inventory::{Covered, Inventory};
 use crate::names::{InstanceRef, OperationId};
@@ -177,7 +177,7 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
         },
         "what is mounted elsewhere could still be written to",
     );
-    record_steps(&mut steps, &request.instance, record, &details);
+    record_steps(&mut steps, &request.instance, &record.definition, &details);
     let mut properties = describe(record);
     properties.insert(property::KIND.to_owned(), "on-demand".to_owned());
     properties.insert(
@@ -198,6 +198,7 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
                     .map_err(terrarium_zfs::Error::from)?,
                 properties,
             )],
+            together: false,
         },
         "an undo comes back to it",
     );
@@ -373,13 +374,13 @@ fn stop_steps(steps: &mut Steps, record: &InstanceRecord, request: &RewindReques
 }
 
 /// Records have to be made while a dataset without their snapshots stands at the instance's name.
-fn record_steps(
+pub(super) fn record_steps(
     steps: &mut Steps,
     instance: &InstanceRef,
-    record: &InstanceRecord,
+    own: &Definition,
     details: &Details,
 ) {
-    let own = record.definition.without_volatile();
+    let own = own.without_volatile();
     let mut assumed = false;
     for missing in &details.records_to_make {
         let differs = missing.definition.without_volatile() != own;

@@ -10,10 +10,10 @@ use terrarium_zfs::{SnapshotName, UserProperties};
 use super::Notice;
 use super::adopt::has_adopted_sanoid;
 use super::snapshot::describe;
-use crate::instances::InstanceRecord;
+use crate::instances::{InstanceRecord, InstanceState};
 use crate::inventory::{Coverage, Covered, Inventory};
 use crate::names::{InstanceRef, ProjectName};
-use crate::policy::{Due, GROUP, Period, Resolved, autosnap_name, due};
+use crate::policy::{Due, GROUP, Hooks, Period, Resolved, autosnap_name, due};
 use crate::property;
 use crate::throw_away;
 
@@ -24,8 +24,32 @@ pub struct RunPlan {
     /// What is taken at one moment each: a batch for every pool and period, as ZFS takes one snapshot of a dataset at a
     /// time.
     pub batches: Vec<Batch>,
+    /// Commands that are run in instances before and after.
+    pub hooks: Vec<Hooked>,
     /// What else is worth knowing.
     pub notices: Vec<Notice>,
+}
+
+/// An instance in which commands are run before and after its snapshots.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Hooked {
+    /// The instance.
+    pub instance: InstanceRef,
+    /// The commands.
+    pub hooks: Hooks,
+}
+
+impl Hooked {
+    /// The commands of an instance; none if it does not run.
+    pub(crate) fn of(record: &InstanceRecord) -> Option<Self> {
+        let hooks = Hooks::of(&record.expanded_config).0?;
+        let runs = record.state == InstanceState::Running;
+        runs.then(|| Self {
+            instance: record.id.clone(),
+            hooks,
+        })
+    }
 }
 
 /// Snapshots of one pool, which are taken in one transaction group.
@@ -68,6 +92,13 @@ pub struct Scheduled {
 }
 
 impl Bundle {
+    /// The group that it is of, in whatever pool.
+    pub(crate) fn family(&self) -> Option<(ProjectName, String)> {
+        let group = self.group.clone()?;
+        let first = self.snapshots.first()?;
+        Some((first.instance.project.clone(), group))
+    }
+
     /// The instances that it has snapshots of.
     pub fn instances(&self) -> BTreeSet<&InstanceRef> {
         self.snapshots.iter().map(|one| &one.instance).collect()
@@ -178,6 +209,12 @@ pub fn plan_run(
         bundles,
     };
     plan.batches = batches.into_iter().map(batch).collect();
+    let bundles = plan.batches.iter().flat_map(|batch| &batch.bundles);
+    let taken: BTreeSet<_> = bundles.flat_map(Bundle::instances).collect();
+    let taken = taken.into_iter().filter_map(|id| inventory.instance(id));
+    plan.hooks = taken
+        .filter_map(|instance| Hooked::of(&instance.record))
+        .collect();
     plan
 }
 

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use terrarium_zfs::UserProperties;
 
-use super::{Action, Notice, Plan, Purpose, Steps};
+use super::{Action, Hooked, Notice, Plan, Purpose, Steps};
 use crate::details::Details;
 use crate::error::Error;
 use crate::instances::InstanceRecord;
 use crate::inventory::{Covered, Inventory};
 use crate::names::{Alias, InstanceRef, OperationId, compact_utc};
 use crate::point::RestorePoint;
+use crate::policy::Hooks;
 use crate::property;
 
 /// What is to be snapshotted, and with which data.
@@ -25,6 +26,8 @@ pub struct SnapshotRequest {
     pub alias: Option<Alias>,
     /// When the points may be removed.
     pub expires: Option<Timestamp>,
+    /// Those of a pool are all taken, or none is.
+    pub together: bool,
 }
 
 /// Plans snapshots: one transaction group for each pool.
@@ -67,9 +70,21 @@ pub fn plan_snapshot(inventory: &Inventory, request: &SnapshotRequest) -> Result
     }
     for (pool, snapshots) in by_pool {
         steps.then(
-            Action::Snapshot { snapshots },
+            Action::Snapshot {
+                snapshots,
+                together: request.together,
+            },
             format!("one transaction group of pool {pool}"),
         );
+    }
+    for id in &instances {
+        let (record, _) = inventory.covered(id)?;
+        let (_, problems) = Hooks::of(&record.expanded_config);
+        let problems = problems.iter();
+        notices.extend(problems.map(|problem| Notice::warning(format!("{id}: {problem}"))));
+        if let Some(hooked) = Hooked::of(record) {
+            notices.push(Notice::info(format!("{id} runs {}", hooked.hooks)));
+        }
     }
     let names: Vec<_> = instances.iter().map(ToString::to_string).collect();
     Ok(Plan {

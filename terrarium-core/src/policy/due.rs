@@ -77,11 +77,13 @@ pub fn autosnap_name(period: Period, now: Timestamp) -> String {
     format!("autosnap_{}_{period}", utc.strftime("%Y-%m-%d_%H:%M:%S"))
 }
 
-/// The period in the name of a snapshot of sanoid's.
+/// The period in the name of a snapshot of sanoid's. In the hour that comes twice when daylight saving ends, sanoid
+/// writes `dst` behind the time.
 pub fn parse_autosnap(name: &str) -> Option<Period> {
     let (time, period) = name.strip_prefix("autosnap_")?.rsplit_once('_')?;
     let (date, clock) = time.split_once('_')?;
     date.parse::<Date>().ok()?;
+    let clock = clock.strip_suffix("dst").unwrap_or(clock);
     clock.parse::<Time>().ok()?;
     period.parse().ok()
 }
@@ -302,6 +304,10 @@ mod tests {
         let name = autosnap_name(Period::Hourly, at);
         assert_eq!(name, "autosnap_2026-04-19_10:00:07_hourly");
         assert_eq!(parse_autosnap(&name), Some(Period::Hourly));
+        assert_eq!(
+            parse_autosnap("autosnap_2026-10-25_02:00:01dst_hourly"),
+            Some(Period::Hourly)
+        );
         for other in [
             "autosnap_2026-04-19_10:00:07_often",
             "autosnap_2026-04-19_hourly",

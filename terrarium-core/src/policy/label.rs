@@ -60,6 +60,12 @@ pub enum LabelError {
         #[source]
         source: Box<LabelError>,
     },
+    /// No time that a command could be given.
+    #[error("{0:?} is no time from 1s to 1h")]
+    NotATimeout(String),
+    /// Nothing that could be done about a failure.
+    #[error("{0:?} is neither skip nor snapshot")]
+    NotAPreFailure(String),
     /// What comes out of it cannot be.
     #[error(transparent)]
     Policy(#[from] PolicyError),

@@ -2,18 +2,23 @@
 //!
 //! ```text
 //! label, sanoid_conf   what people have written → Policy
+//! hooks                what people have written → commands around a snapshot
 //! resolve              the default, a project's and an instance's labels → the policy of one instance
 //! due                  points, policy, now → which snapshots are to be taken
 //! retention            points, policy, now → which are kept and which are not, each with all its reasons
+//! simulate             policy, a start → what there is to go back to after so many days
 //! ```
 //! All of it is pure: no I/O, no clock. The words and the rule of retention are sanoid's.
 
 mod due;
+mod hooks;
 mod label;
 mod resolve;
 mod retention;
 #[cfg(test)]
 mod sanoid;
+mod sanoid_conf;
+mod simulate;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,11 +28,14 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 pub use due::{Due, autosnap_name, due, last_preferred, next_preferred, parse_autosnap};
+pub use hooks::{HOOK_TIMEOUT, Hooks, POST, PRE, PRE_FAILURE, PreFailure};
 pub use label::{
     BACKUP, GROUP, LabelError, RETENTION, TEMPLATE_PREFIX, backup_label, retention_label,
 };
 pub use resolve::{Layers, Origin, Problem, Resolved, resolve};
 pub use retention::{Facts, Reason, Verdict, plan_retention};
+pub use sanoid_conf::{Notice, NoticeKind, SanoidConf, SanoidConfError};
+pub use simulate::{Day, History, simulate};
 
 /// What a scheduled snapshot is taken for, in sanoid's words.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize, Deserialize)]

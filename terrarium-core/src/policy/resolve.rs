@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{
-    BACKUP, LabelError, Policy, RETENTION, TEMPLATE_PREFIX, backup_label, retention_label,
+    BACKUP, Hooks, LabelError, Policy, RETENTION, TEMPLATE_PREFIX, backup_label, retention_label,
 };
 
 /// Where settings of one instance come from, the most general first.
@@ -72,6 +72,8 @@ pub struct Resolved {
     pub policy: Policy,
     /// Who said so.
     pub policy_by: Origin,
+    /// Commands around its snapshots.
+    pub hooks: Option<Hooks>,
     /// Labels that are not heeded.
     pub problems: Vec<Problem>,
 }
@@ -79,12 +81,14 @@ pub struct Resolved {
 /// Finds out what holds for an instance. A label that cannot be understood counts as if it were not there, and so do
 /// those it would have changed: the instance falls back to the default, never to less.
 pub fn resolve(layers: Layers<'_>) -> Resolved {
+    let (hooks, problems) = Hooks::of(layers.instance);
     let mut resolved = Resolved {
         enabled: true,
         enabled_by: Origin::Default,
         policy: layers.default.clone(),
         policy_by: Origin::Default,
-        problems: Vec::new(),
+        hooks,
+        problems,
     };
     let mut templates = BTreeMap::new();
     for config in [layers.ours, layers.project].into_iter().flatten() {

@@ -59,6 +59,12 @@ impl<'a> Found<'a> {
                 {
                     under_way.insert(goal.new);
                 }
+                // Between the stand-in that was made for it and its own dataset it has none.
+                Some((instance, Goal::Resume(_)))
+                    if kept.instances.contains_key(&instance.volume_name()) =>
+                {
+                    under_way.insert(instance);
+                }
                 _ => {}
             }
         }

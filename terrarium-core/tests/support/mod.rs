@@ -7,8 +7,8 @@ use jiff::Zoned;
 use lxd_client::Client;
 use terrarium_core::fake::{FakeHost, FakeZfs};
 use terrarium_core::{
-    Begun, Destination, Error, Folders, Host, InstanceRef, Instances, Plan, Progress, Report,
-    RestoreRequest, Session, Silent, Stop, Zfs,
+    Begun, Destination, DestroyRequest, Error, Folders, Host, InstanceRef, Instances, Plan,
+    Progress, Report, RestoreRequest, Session, Silent, Stop, Zfs,
 };
 use terrarium_zfs::{Attempt, DatasetName};
 
@@ -111,7 +111,10 @@ impl Scene {
             let name = dataset.name.as_str();
             if matches!(
                 name,
-                "tank/terrarium" | "tank/terrarium/aside" | "tank/terrarium/staging"
+                "tank/terrarium"
+                    | "tank/terrarium/aside"
+                    | "tank/terrarium/staging"
+                    | "tank/terrarium/graveyard"
             ) {
                 continue;
             }
@@ -203,6 +206,8 @@ pub(crate) enum What {
     DestroyNewer { at: &'static str, start: bool },
     Undo { start: bool },
     AsNew { at: &'static str, start: bool },
+    Destroy,
+    Resume { start: bool },
 }
 
 pub(crate) const STOP: Stop = Stop::Graceful(std::time::Duration::from_secs(5));
@@ -215,6 +220,14 @@ impl What {
             destroy_newer,
         };
         let (at, start, to) = match *self {
+            What::Destroy => {
+                let request = DestroyRequest {
+                    stop: STOP,
+                    ..DestroyRequest::default()
+                };
+                return planner.plan_destroy(&web(), &request).await;
+            }
+            What::Resume { start } => return planner.plan_resume(&web(), None, start).await,
             What::Undo { start } => return planner.plan_undo(&web(), start, STOP).await,
             What::Restore { at, start } => (at, start, in_place(false)),
             What::DestroyNewer { at, start } => (at, start, in_place(true)),

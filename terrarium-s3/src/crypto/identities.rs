@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::ops::Range;
 
 use age::armor::ArmoredReader;
 use age::secrecy::{ExposeSecret, SecretString};
@@ -58,20 +59,19 @@ impl Identities {
     /// # Errors
     /// [`CryptoError::WrongIdentity`], [`CryptoError::Damaged`].
     pub fn decrypt(&self, encrypted: &[u8]) -> Result<Zeroizing<Vec<u8>>, CryptoError> {
-        let mut plain = Zeroizing::new(Vec::with_capacity(encrypted.len()));
-        self.decrypt_into(encrypted, &mut plain)?;
+        let mut plain = Zeroizing::new(encrypted.to_vec());
+        let payload = self.decrypt_in_place(&mut plain)?;
+        plain.copy_within(payload.clone(), 0);
+        plain.truncate(payload.len());
         Ok(plain)
     }
 
-    /// The same, appended. If it fails, what was appended is of no meaning.
-    pub(crate) fn decrypt_into(
-        &self,
-        encrypted: &[u8],
-        plain: &mut Vec<u8>,
-    ) -> Result<(), CryptoError> {
-        let mut payload = encrypted;
+    /// The same in the memory that the file is in: where it stands then is the answer. If it fails, what is there is of
+    /// no meaning.
+    pub(crate) fn decrypt_in_place(&self, file: &mut [u8]) -> Result<Range<usize>, CryptoError> {
+        let mut rest = &*file;
         let decryptor =
-            age::Decryptor::new_buffered(&mut payload).map_err(CryptoError::of_decryption)?;
+            age::Decryptor::new_buffered(&mut rest).map_err(CryptoError::of_decryption)?;
         let seen = Seen::default();
         let watched: Vec<_> = self.0.iter().map(|one| Watched(one, &seen)).collect();
         let identities = watched.iter().map(|one| one as &dyn age::Identity);
@@ -81,13 +81,16 @@ impl Identities {
             .map(drop)
             .map_err(CryptoError::of_decryption)?;
         drop(watched);
-        let header = &encrypted[..encrypted.len() - payload.len()];
+        let start = file.len() - rest.len();
+        let (header, payload) = file.split_at_mut(start);
         let key = match (seen.take(), header.last_chunk::<NONCE>()) {
             (Some(file_key), Some(nonce)) => PayloadKey::derive(&file_key, nonce),
             _ => Err(Wrong("its header has no key")),
         };
-        key.and_then(|key| key.open(payload, plain))
-            .map_err(|Wrong(reason)| CryptoError::Damaged(reason.to_owned()))
+        let length = key
+            .and_then(|key| key.open(payload))
+            .map_err(|Wrong(reason)| CryptoError::Damaged(reason.to_owned()))?;
+        Ok(start..start + length)
     }
 
     fn of_lines(file: &[u8]) -> Result<Self, CryptoError> {

@@ -77,31 +77,33 @@ impl PayloadKey {
         }
     }
 
-    /// Opens a whole payload and appends what it holds. If that fails, what was appended is of no meaning.
-    pub(super) fn open(&self, payload: &[u8], plain: &mut Vec<u8>) -> Result<(), Wrong> {
-        let count = payload.len().div_ceil(CHUNK + TAG);
-        if count == 0 {
+    /// Opens a whole payload where it stands, and moves what it holds to the front: so many bytes. If that fails, what
+    /// stands there is of no meaning.
+    pub(super) fn open(&self, payload: &mut [u8]) -> Result<usize, Wrong> {
+        if payload.is_empty() {
             return Err(Wrong("it ends before its payload"));
         }
-        for (number, chunk) in payload.chunks(CHUNK + TAG).enumerate() {
+        let (mut read, mut write) = (0, 0);
+        for number in 0.. {
+            let length = (payload.len() - read).min(CHUNK + TAG);
             // A payload has no empty chunk, unless it is empty itself.
-            if number > 0 && chunk.len() <= TAG {
+            if number > 0 && length <= TAG {
                 return Err(Wrong("its last chunk is empty"));
             }
-            let last = number + 1 == count;
-            let start = plain.len();
-            plain.extend_from_slice(chunk);
-            let opened = self.0.open_in_place(
-                nonce(number as u64, last),
-                Aad::empty(),
-                &mut plain[start..],
-            );
-            let length = opened
+            let last = read + length == payload.len();
+            let chunk = &mut payload[write..read + length];
+            let opened =
+                self.0
+                    .open_within(nonce(number, last), Aad::empty(), chunk, read - write..);
+            write += opened
                 .map_err(|_| Wrong("a chunk of it is damaged or missing"))?
                 .len();
-            plain.truncate(start + length);
+            read += length;
+            if last {
+                break;
+            }
         }
-        Ok(())
+        Ok(write)
     }
 }
 

@@ -61,14 +61,16 @@ impl Recipients {
     /// [`CryptoError::Encrypt`].
     pub fn encrypt(&self, plain: &[u8]) -> Result<Vec<u8>, CryptoError> {
         let failed = |error: io::Error| CryptoError::Encrypt(error.to_string());
-        let mut sealing = self.sealing(plain.len()).map_err(failed)?;
+        let sealing = self.sealing(Vec::new(), plain.len());
+        let mut sealing = sealing.map_err(failed)?;
         sealing.buffer().extend_from_slice(plain);
         sealing.finish().map_err(failed)
     }
 
-    /// Begins to encrypt at most so many bytes.
-    pub(crate) fn sealing(&self, most: usize) -> io::Result<Sealing> {
-        let mut buffer = Vec::with_capacity(self.size_of(most));
+    /// Begins to encrypt at most so many bytes, in the memory of a buffer whose content is of no meaning.
+    pub(crate) fn sealing(&self, mut buffer: Vec<u8>, most: usize) -> io::Result<Sealing> {
+        buffer.clear();
+        buffer.reserve_exact(self.size_of(most));
         let seen = Seen::default();
         let watched: Vec<_> = self
             .0

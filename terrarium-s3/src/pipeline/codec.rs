@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use zstd::zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd::zstd_safe::{self, CCtx, CParameter, InBuffer, OutBuffer, ResetDirective};
 
@@ -79,18 +79,29 @@ pub(super) fn encode(
     recipients: &Recipients,
     compressor: &mut Compressor,
     pool: &Pool,
+    objects: &Pool,
 ) -> io::Result<Encoded> {
+    let bound = zstd_safe::compress_bound(plain.len());
     // Pages that are never written to take no memory.
-    let mut sealing = recipients.sealing(zstd_safe::compress_bound(plain.len()))?;
+    let buffer = objects.take(recipients.size_of(bound));
+    let mut sealing = recipients.sealing(buffer, bound)?;
     compressor.compress(&plain, sealing.buffer())?;
     pool.give(plain.buffer);
-    let mut body = sealing.finish()?;
-    body.shrink_to_fit();
+    let body = sealing.finish()?;
     Ok(Encoded {
         crc32: crc32fast::hash(&body),
         blake3: blake3::hash(&body),
         body: body.into(),
     })
+}
+
+/// Gives the memory of an object back, unless somebody still has it.
+pub(super) fn give_back(mut body: Bytes, objects: &Pool) {
+    if body.is_unique() {
+        // Nothing is left to be moved.
+        body.clear();
+        objects.give(body.into());
+    }
 }
 
 /// Bytes of a stream at the beginning of a buffer, which is longer: it is not cleared before it is used again.
@@ -107,7 +118,7 @@ impl std::ops::Deref for Plain {
     }
 }
 
-/// Checks, decrypts and decompresses into memory that the pool may have.
+/// Checks, decrypts where the object stands, and decompresses into memory that the pool may have.
 pub(super) fn decode(
     key: &Key,
     part: &Part,
@@ -132,9 +143,12 @@ pub(super) fn decode(
     if blake3::hash(&body) != part.blake3 {
         return Err(checksum("BLAKE3"));
     }
-    let mut packed = Vec::with_capacity(body.len());
-    let decrypted = identities.decrypt_into(&body, &mut packed);
-    decrypted.map_err(|source| ReadError::Decrypt {
+    // It is copied only if somebody else has it too.
+    let mut body = body
+        .try_into_mut()
+        .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    let decrypted = identities.decrypt_in_place(&mut body);
+    let packed = decrypted.map_err(|source| ReadError::Decrypt {
         key: key.clone(),
         source,
     })?;
@@ -142,8 +156,7 @@ pub(super) fn decode(
         key: key.clone(),
         reason: error.to_string(),
     };
-    drop(body);
-    unpacked(&packed, part.stream_bytes, pool).map_err(unpack)
+    unpacked(&body[packed], part.stream_bytes, pool).map_err(unpack)
 }
 
 /// One zstd frame of a known size, and nothing after it.

@@ -64,7 +64,7 @@ pub struct Progress {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            part_size: 32 << 20,
+            part_size: 16 << 20,
             memory: 192 << 20,
             workers: None,
             level: 3,

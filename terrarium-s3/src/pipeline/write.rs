@@ -84,11 +84,13 @@ pub async fn write_stream<S: Store>(
     }
     // What comes from the stream has a budget of its own, and so has what is made of it: a part waits for room for its
     // object while it keeps its bytes, and objects wait for the store alone.
-    let (plain, _plain_ends) = Budget::new(options.memory / 16 * 9);
-    let (objects, _objects_end) = Budget::new(options.memory - options.memory / 16 * 9);
-    let buffers = Arc::new(Pool::new(
-        (options.memory / 16 * 9 / part_size.saturating_add(OVERHEAD)).max(1),
-    ));
+    let plain_memory = options.memory / 2;
+    let object_memory = options.memory - plain_memory;
+    let (plain, _plain_ends) = Budget::new(plain_memory);
+    let (objects, _objects_end) = Budget::new(object_memory);
+    let most = |memory: usize, size: usize| Arc::new(Pool::new((memory / size).max(1)));
+    let buffers = most(plain_memory, part_size.saturating_add(OVERHEAD));
+    let bodies = most(object_memory, codec::encoded_bound(part_size, recipients));
     let (sender, mut pieces) = mpsc::channel(1);
     let cutter = Cutter {
         memory: plain,
@@ -110,6 +112,7 @@ pub async fn write_stream<S: Store>(
         coding: Arc::new(Semaphore::new(options.workers())),
         buffers,
         objects,
+        bodies,
         compressors: Arc::new(Pool::new(options.workers())),
         run,
         plain_key: None,
@@ -362,8 +365,9 @@ struct Writing<S> {
     options: Options,
     coding: Arc<Semaphore>,
     buffers: Arc<Pool>,
-    /// The memory of what is to be stored.
+    /// The memory of what is to be stored: of an object as much as may be needed for any, since it is used again.
     objects: Budget,
+    bodies: Arc<Pool>,
     /// Those that wait for a part.
     compressors: Arc<Pool<Compressor>>,
     run: RunId,
@@ -380,6 +384,7 @@ impl<S> Clone for Writing<S> {
             coding: self.coding.clone(),
             buffers: self.buffers.clone(),
             objects: self.objects.clone(),
+            bodies: self.bodies.clone(),
             compressors: self.compressors.clone(),
             run: self.run,
             plain_key: self.plain_key,
@@ -412,7 +417,7 @@ impl<S: Store> Writing<S> {
         // While it has no turn, others may store what they have.
         let bound = codec::encoded_bound(bytes.len(), &self.recipients);
         let object = self.objects.take(bound).await;
-        let mut object = object.ok_or(WriteError::Interrupted)?;
+        let _object = object.ok_or(WriteError::Interrupted)?;
         let turn = self.coding.clone().acquire_owned().await;
         let turn = turn.map_err(|_| WriteError::Interrupted)?;
 
@@ -449,7 +454,6 @@ impl<S: Store> Writing<S> {
             blake3,
         } = encoded.map_err(|source| WriteError::Encode { number, source })?;
         drop(turn);
-        object.keep(body.len());
 
         let place = PartPlace {
             guid: ids.guid,
@@ -468,6 +472,7 @@ impl<S: Store> Writing<S> {
         let store = &*self.store;
         self.retry(number, || create_or_same(store, &key, body.clone()))
             .await?;
+        codec::give_back(body, &self.bodies);
         self.options.progressed(0, part.stored_bytes);
         Ok(Done {
             number,
@@ -481,7 +486,13 @@ impl<S: Store> Writing<S> {
     /// The memory is that of the plain bytes, which goes with them.
     fn encode(&self, plain: Plain, _memory: Memory) -> io::Result<Encoded> {
         let encode = |plain, compressor: &mut Compressor| {
-            codec::encode(plain, &self.recipients, compressor, &self.buffers)
+            codec::encode(
+                plain,
+                &self.recipients,
+                compressor,
+                &self.buffers,
+                &self.bodies,
+            )
         };
         if !codec::compresses(&plain)? {
             return encode(plain, &mut Compressor::fastest()?);

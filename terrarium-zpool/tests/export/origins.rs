@@ -174,7 +174,10 @@ impl Archived {
         let id = &wanted.id;
         let request = self.request(wanted);
         let known = session.planner().inventory().instance(id).is_some();
-        let fetch = session.planner().plan_fetch(id, id, &request.chain).await?;
+        let fetch = session
+            .planner()
+            .plan_fetch(id, id, &request.chain, None)
+            .await?;
         if let Some(fetch) = fetch {
             let sealed = session.fetch(&fetch, &request).await?;
             session.refresh().await?;
@@ -243,7 +246,7 @@ async fn undo(host: &Pool, id: &InstanceRef) {
 
 async fn planned(host: &Pool, wanted: &Wanted) -> Option<FetchPlan> {
     let planner = host.look(jiff::Zoned::now()).await.expect("observed");
-    let plan = planner.plan_fetch(&wanted.id, &wanted.id, &wanted.chain);
+    let plan = planner.plan_fetch(&wanted.id, &wanted.id, &wanted.chain, None);
     plan.await.expect("a plan")
 }
 

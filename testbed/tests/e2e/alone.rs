@@ -1,3 +1,4 @@
 //! What concerns every instance of the host or its clock: run one by one, after all other tests.
 
 mod run;
+mod second_pool;

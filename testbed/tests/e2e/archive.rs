@@ -30,7 +30,7 @@ impl Archive {
     }
 
     /// One in a bucket of a real S3 server, which runs on the host.
-    fn in_s3() -> Self {
+    pub(crate) fn in_s3() -> Self {
         let endpoint = std::env::var("TERRARIUM_E2E_S3_ENDPOINT").expect("`make e2e` sets it");
         let bucket = format!("s3://e2e/{}", unique_name("archive"));
         let place = [
@@ -90,7 +90,7 @@ impl Archive {
         command.chain(self.place.iter().cloned()).collect()
     }
 
-    fn restore(&self, instance: &str, more: &[&str]) -> Finished {
+    pub(crate) fn restore(&self, instance: &str, more: &[&str]) -> Finished {
         let identity = self.path("identity.txt");
         let command = [
             "backup",

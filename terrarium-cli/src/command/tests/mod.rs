@@ -1,6 +1,7 @@
 //! The commands on a host in memory: what they do, what they say, and their exit codes.
 
 mod failures;
+mod graveyard;
 mod list;
 mod points;
 mod prune;

@@ -157,6 +157,12 @@ async fn metrics_are_written_as_prometheus_reads_them() {
     # HELP terrarium_snapshot_bytes Bytes that only snapshots of an instance hold.
     # TYPE terrarium_snapshot_bytes gauge
     terrarium_snapshot_bytes{project="default",instance="web"} 0
+    # HELP terrarium_graveyard_instances Destroyed instances that can still come back.
+    # TYPE terrarium_graveyard_instances gauge
+    terrarium_graveyard_instances 0
+    # HELP terrarium_graveyard_bytes Bytes that destroyed instances hold.
+    # TYPE terrarium_graveyard_bytes gauge
+    terrarium_graveyard_bytes 0
     # HELP terrarium_last_run_timestamp_seconds When the last run ended.
     # TYPE terrarium_last_run_timestamp_seconds gauge
     terrarium_last_run_timestamp_seconds 1795345200
@@ -171,4 +177,45 @@ async fn metrics_are_written_as_prometheus_reads_them() {
         .await;
     assert_eq!(said.code, 1);
     assert!(said.err.contains("cannot write"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn a_run_says_what_it_runs_in_instances_but_not_its_text() {
+    let scene = Scene::new().await;
+    let web = scene.fake.instance("web").running(true);
+    web.config(RETENTION, "frequently=0,hourly=1,daily=0,monthly=0")
+        .config("user.terrarium.pre", "freeze --password=secret")
+        .config("user.terrarium.post", "thaw")
+        .config("user.terrarium.hook-timeout", "soon")
+        .create()
+        .await;
+    let said = scene.terrariumctl(&["run", "--dry-run"]).await;
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    insta::assert_snapshot!(said.out, @r#"
+    hourly, pool tank, at one moment:
+      take tank/containers/web@autosnap_2026-11-22_11:00:00_hourly: there is no hourly snapshot yet
+    run in web: user.terrarium.pre before it and user.terrarium.post after it, at most 30s each
+      warning: web: the instance's label user.terrarium.hook-timeout="soon" is not heeded: "soon" is no time from 1s to 1h
+    "#);
+    let said = scene.terrariumctl(&["run", "--dry-run", "--json"]).await;
+    assert!(!said.out.contains("secret"), "{}", said.out);
+    let answer: Value = serde_json::from_str(&said.out).unwrap();
+    let hooks = &answer["take"]["hooks"][0]["hooks"];
+    assert_eq!(
+        (&hooks["pre"], &hooks["timeout_seconds"]),
+        (&true.into(), &30.into())
+    );
+    scene
+        .fake
+        .lxd()
+        .fail_operation_next("POST", "/exec", "no such command");
+    let said = scene.terrariumctl(&["run", "--verbose"]).await;
+    assert_eq!(said.code, 1);
+    insta::assert_snapshot!(said.out, @r#"
+    took tank/containers/web@autosnap_2026-11-22_11:00:00_hourly
+    ran the command after the snapshot in web
+    1 taken, 0 removed
+      warning: web: the instance's label user.terrarium.hook-timeout="soon" is not heeded: "soon" is no time from 1s to 1h
+    "#);
+    insta::assert_snapshot!(said.err, @r"error: web: the command before the snapshot was lost: cannot run a command in web: Executing command (POST /1.0/instances/web/exec): no such command; the snapshot is marked");
 }

@@ -41,6 +41,14 @@ pub enum FetchError {
         /// That of the point.
         archived: Lineage,
     },
+    /// The point cannot come to that storage pool.
+    #[error("the storage pool {pool} {why}")]
+    StoragePool {
+        /// LXD's name of it.
+        pool: String,
+        /// Why not.
+        why: String,
+    },
     /// The sealed section of a manifest cannot be read.
     #[error("{snapshot}: {source}")]
     Sealed {
@@ -77,7 +85,10 @@ impl FetchError {
     pub fn class(&self) -> Class {
         match self {
             Self::Host(error) => error.class(),
-            Self::Empty | Self::Incomplete { .. } | Self::OtherLineage { .. } => Class::Refused,
+            Self::Empty
+            | Self::Incomplete { .. }
+            | Self::OtherLineage { .. }
+            | Self::StoragePool { .. } => Class::Refused,
             Self::Read { source, .. } if is_transient(source) => Class::Unavailable,
             Self::NoDefinition { .. } | Self::Sealed { .. } | Self::Read { .. } | Self::Key(_) => {
                 Class::Failed
@@ -95,6 +106,9 @@ impl FetchError {
             Self::OtherLineage { instance, .. } => Some(format!(
                 "restore it under another name (--as-new), or rename or delete {instance} first"
             )),
+            Self::StoragePool { .. } => Some(
+                "--pool says to which storage pool an instance comes that is not here".to_owned(),
+            ),
             Self::Incomplete { .. } => {
                 Some("`terrariumctl archive verify` shows which points are whole".to_owned())
             }

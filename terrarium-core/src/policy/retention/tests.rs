@@ -24,6 +24,7 @@ fn scheduled(number: u64, period: Period, hours: i64) -> RestorePoint {
         alias: None,
         expires: None,
         last_used: None,
+        pre: None,
         size: 0,
         referenced: 0,
         holds: 0,

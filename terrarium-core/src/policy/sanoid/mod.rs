@@ -11,33 +11,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan, Zoned};
-use terrarium_zfs::{Guid, SnapshotName, Txg};
+use terrarium_zfs::SnapshotName;
 
 use self::history::{Dice, STEP, Year};
 use self::oracle::{Dataset, Decision, Sanoid};
-use super::{Facts, Period, Policy, Schedule, due, last_preferred, next_preferred, plan_retention};
-use crate::point::{Kind, Place, RestorePoint};
+use super::{
+    Facts, Period, Policy, SanoidConf, Schedule, due, last_preferred, next_preferred,
+    plan_retention,
+};
+use crate::point::RestorePoint;
 
 /// A scheduled point in the instance's own dataset.
 fn point(number: u64, created: Timestamp, period: Period) -> RestorePoint {
-    RestorePoint {
-        guid: Guid::new(number),
-        snapshot: SnapshotName::new(&format!("pool/web@{number}")).unwrap(),
-        place: Place::Live,
-        createtxg: Txg::new(number),
-        created,
-        kind: Kind::Scheduled,
-        period: Some(period),
-        alias: None,
-        expires: None,
-        last_used: None,
-        size: 0,
-        referenced: 0,
-        holds: 0,
-        clones: Vec::new(),
-        idmap: None,
-        stateful: false,
-    }
+    let snapshot = SnapshotName::new(&format!("pool/web@{number}")).unwrap();
+    RestorePoint::scheduled(snapshot, number, period, created)
 }
 
 /// What is done on purpose in another way than sanoid does it.
@@ -434,4 +421,16 @@ fn over_a_year_in_europe_we_decide_as_sanoid_does() {
 #[test]
 fn over_a_year_in_america_we_decide_as_sanoid_does() {
     judge(&year_of("America/New_York", &[(3, 12), (11, 5)], 2));
+}
+
+#[test]
+fn the_configuration_that_sanoid_is_told_is_read_as_the_same_policy() {
+    let mut dice = Dice::new(3);
+    let policies = std::iter::repeat_with(|| dice.policy()).take(200);
+    for policy in std::iter::once(Policy::default()).chain(policies) {
+        let text = format!("[pool/web]\n{}", oracle::conf_of(&policy));
+        let conf = SanoidConf::parse(&text).unwrap();
+        assert_eq!(conf.policy_of("pool/web").unwrap(), Some(policy), "{text}");
+        assert_eq!(conf.notices(), []);
+    }
 }

@@ -155,7 +155,7 @@ fn in_front(folder: &Path) -> std::ffi::OsString {
 }
 
 /// A policy in sanoid's words.
-fn conf_of(policy: &Policy) -> String {
+pub(super) fn conf_of(policy: &Policy) -> String {
     let schedule = &policy.schedule;
     let (weekday, weekly) = schedule.weekly;
     let (day, monthly) = schedule.monthly;
