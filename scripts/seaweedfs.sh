@@ -38,7 +38,7 @@ start_seaweedfs() {
     done
     setpriv --pdeathsig KILL -- "$seaweedfs_folder/bin/weed" server -filer -s3 -s3.port.iceberg=0 -s3.port.lance=0 \
         -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.volumeSizeLimitMB=1024 -master.telemetry=false \
-        "-dir=$folder" "-s3.config=$folder/s3.json" "${options[@]}" > "$folder/log" 2>&1 &
+        -volume.minFreeSpace=64MiB "-dir=$folder" "-s3.config=$folder/s3.json" "${options[@]}" > "$folder/log" 2>&1 &
     seaweedfs_pid=$!
     deadline=$((SECONDS + 60))
     until curl -sf -o /dev/null -X PUT --aws-sigv4 aws:amz:us-east-1:s3 \

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Region};
+use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::Builder;
 use terrarium_s3::S3Config;
 
@@ -93,6 +94,8 @@ impl SeaweedFs {
             "-master.volumeSizeLimitMB=64",
         ]);
         command.args(["-master.telemetry=false", "-s3.autoCreateBucket=false"]);
+        // By itself it takes no object once a hundredth of the disk is left, which can be gigabytes.
+        command.arg("-volume.minFreeSpace=64MiB");
         command.arg(option("dir", folder.path()));
         command.arg(option("s3.config", &credentials));
         let services = ["master.port", "volume.port", "filer.port", "s3.port"];
@@ -114,7 +117,7 @@ impl SeaweedFs {
         }
     }
 
-    /// Waits until the bucket is there; `false` if the server has ended.
+    /// Waits until there is a bucket that takes objects; `false` if the server has ended.
     async fn answers(&mut self) -> bool {
         let keys = aws_credential_types::Credentials::new(
             &self.access_key,
@@ -133,8 +136,15 @@ impl SeaweedFs {
             .build();
         let client = Client::from_conf(config);
         let until = Instant::now() + Duration::from_secs(60);
+        let mut there = false;
         loop {
-            if client.create_bucket().bucket(BUCKET).send().await.is_ok() {
+            there = there || client.create_bucket().bucket(BUCKET).send().await.is_ok();
+            // It makes buckets before it has room for what goes into them.
+            let object = client.put_object().bucket(BUCKET).key("ready");
+            let object = object.body(ByteStream::from_static(b"ready"));
+            if there && object.send().await.is_ok() {
+                let gone = client.delete_object().bucket(BUCKET).key("ready");
+                gone.send().await.expect("the object is deleted");
                 return true;
             }
             if self.server.try_wait().expect("a child").is_some() {
