@@ -487,6 +487,9 @@ pub(crate) struct RestoreArgs {
     /// Let the new instance have the other disks of its source, read-only
     #[arg(long, requires = "as_new")]
     pub(crate) keep_disks: bool,
+    /// Copy the contents in full instead of sharing them: takes their space again, and either can be deleted first
+    #[arg(long, requires = "as_new")]
+    pub(crate) independent: bool,
     /// Start the instance in the end
     #[arg(long)]
     pub(crate) start: bool,
@@ -665,6 +668,7 @@ impl RestoreArgs {
                 new: self.restored(),
                 identity: IdentityPolicy {
                     keep_disks: self.keep_disks,
+                    independent: self.independent,
                     ..IdentityPolicy::default()
                 },
             },

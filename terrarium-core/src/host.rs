@@ -435,6 +435,11 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
                     .await?
             }
             Destination::AsNew { new, identity } => {
+                if identity.independent {
+                    let pool = covered.live.pool().to_owned();
+                    self.refuse_no_room(pool, "the point", point.referenced)
+                        .await?;
+                }
                 let (idmap, notice) = self.idmap_of(instance, point).await;
                 let mut plan = plan_as_new(
                     &self.inventory,
@@ -606,13 +611,22 @@ impl<Z: Zfs, I: Instances> Planner<'_, Z, I> {
     }
 
     async fn refuse_unwritable_pool(&self, pool: &str) -> Result<(), Error> {
-        let pool = pool.to_owned();
+        self.refuse_no_room(pool.to_owned(), "nothing", 0).await
+    }
+
+    /// `what` has so many bytes, and they are to be written to a pool.
+    async fn refuse_no_room(&self, pool: String, what: &str, bytes: u64) -> Result<(), Error> {
         let zfs = Arc::clone(&self.host.zfs);
         let asked = pool.clone();
         let health = tokio::task::spawn_blocking(move || zfs.pool_health(&asked))
             .await
             .map_err(|_| Error::Interrupted)??;
-        match obstacle(&health) {
+        let problem = obstacle(&health).or_else(|| {
+            let free = health.free;
+            (free < bytes)
+                .then(|| format!("has not enough room: {free} bytes are free, {what} has {bytes}"))
+        });
+        match problem {
             Some(problem) => Err(Error::Pool { pool, problem }),
             None => Ok(()),
         }

@@ -119,6 +119,9 @@ pub struct AsNewGoal {
     /// The source's `security.protection.delete`, set on the new instance when it is complete.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protection: Option<String>,
+    /// The contents are copied in full: a snapshot of the target's guid in what is staged came with them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copied: bool,
 }
 
 /// How things stood before an instance was destroyed, and where its dataset goes.

@@ -15,6 +15,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod conformance;
+mod copy;
 pub mod details;
 #[cfg(feature = "embedded")]
 pub mod drill;

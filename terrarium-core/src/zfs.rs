@@ -7,7 +7,7 @@ use terrarium_zfs::{
     UserProperties, ZfsCore,
 };
 
-use crate::{mounts, property};
+use crate::{copy, mounts, property};
 
 /// The calls that plans are made of. Every one blocks until it has taken effect on the pool.
 ///
@@ -72,6 +72,18 @@ pub trait Zfs: Send + Sync + 'static {
     /// # Errors
     /// [`Error`] if `target` exists or `origin` does not.
     fn clone_snapshot(
+        &self,
+        target: &DatasetName,
+        origin: &SnapshotName,
+        properties: &Properties,
+    ) -> Result<(), Error>;
+
+    /// Copies `origin` as `target`, which shares nothing with it, with `properties` set before the first byte of
+    /// content. The copy has one snapshot, with the name and the guid of `origin`. Nothing is left of one that failed.
+    ///
+    /// # Errors
+    /// [`Error`] if `target` exists or `origin` does not, there is no room, or a property is refused.
+    fn copy_snapshot(
         &self,
         target: &DatasetName,
         origin: &SnapshotName,
@@ -160,6 +172,22 @@ macro_rules! same_calls {
             properties: &Properties,
         ) -> Result<(), Error> {
             <$engine>::clone_snapshot(self, target, origin, properties)
+        }
+
+        fn copy_snapshot(
+            &self,
+            target: &DatasetName,
+            origin: &SnapshotName,
+            properties: &Properties,
+        ) -> Result<(), Error> {
+            copy::copy(
+                self,
+                target,
+                origin,
+                properties,
+                |to| <$engine>::send(self, origin, None, copy::FLAGS, &to),
+                |snapshot, options, from| <$engine>::receive(self, snapshot, options, &from),
+            )
         }
 
         fn promote(&self, clone: &DatasetName) -> Result<(), Error> {

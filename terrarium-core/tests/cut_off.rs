@@ -129,6 +129,27 @@ const CASES: &[Case] = &[
         },
     },
     Case {
+        name: "a point is copied in full and started",
+        running: true,
+        before: &[],
+        what: What::Copy {
+            at: "x1",
+            start: true,
+        },
+    },
+    Case {
+        name: "a point that was moved aside is copied in full",
+        running: false,
+        before: &[What::Restore {
+            at: "first",
+            start: false,
+        }],
+        what: What::Copy {
+            at: "x2",
+            start: false,
+        },
+    },
+    Case {
         name: "a point that was moved aside is restored as new",
         running: false,
         before: &[What::Restore {

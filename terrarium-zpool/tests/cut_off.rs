@@ -11,10 +11,10 @@ use jiff::Zoned;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{SIZE, options};
-use terrarium_core::plan::Step;
+use terrarium_core::plan::{IdentityPolicy, Step};
 use terrarium_core::{
-    Begun, Destination, DestroyRequest, Error, Folders, Host, InstanceRef, Instances, Plan,
-    PoolFile, Progress, Report, RestoreRequest, Session, Silent, Stop, Zfs,
+    Begun, Destination, DestroyRequest, Error, Folders, Host, InstanceRef, Instances, Outcome,
+    Plan, PoolFile, Progress, Report, RestoreRequest, Session, Silent, StepReport, Stop, Zfs,
 };
 use terrarium_zfs::{DatasetName, Properties, UserProperties};
 use terrarium_zpool::Engine;
@@ -26,6 +26,7 @@ enum What {
     DestroyNewer(&'static str),
     Undo,
     AsNew(&'static str),
+    Copy(&'static str),
     Destroy,
     Resume,
 }
@@ -44,6 +45,80 @@ async fn an_undo() {
 #[tokio::test]
 async fn a_restore_as_new() {
     cut_off(&[], What::AsNew("last")).await;
+}
+
+#[tokio::test]
+async fn a_copy_in_full() {
+    cut_off(&[], What::Copy("last")).await;
+}
+
+/// Later each time, until the copy is there before it is killed.
+#[tokio::test]
+async fn a_copy_in_full_in_its_middle() {
+    let mut scene = Scene::new();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[0]
+    };
+    let bytes: Vec<u8> = (0..16 << 20).map(|_| next()).collect();
+    let instance = scene.instance(&[]).await;
+    let dataset = dataset(instance.name.as_str());
+    let written = scene.engine.write_file(&dataset, "large", 0o644, &bytes);
+    written.expect("written");
+    let point = dataset.snapshot("large").expect("a legal name");
+    let taken = scene.engine.snapshot(&[(point, UserProperties::new())]);
+    taken.expect("taken");
+    let start = scene.picture(&instance).await;
+    let (mut in_its_middle, mut delay) = (0, Duration::from_millis(1));
+    loop {
+        let killing = KillingLater {
+            engine: scene.engine.process_id(),
+            delay,
+        };
+        let cut = scene.run(&instance, What::Copy("large"), &killing).await;
+        let failed = |step: &&StepReport| matches!(step.outcome, Outcome::Failed { .. });
+        let failed = cut.steps.iter().find(failed);
+        if failed.is_none_or(|step| step.step.action.name() != "copy") {
+            // What comes after it is cut off by the other tests.
+            break;
+        }
+        scene.reopen();
+        drop(scene.begin(&instance).await);
+        assert_eq!(scene.picture(&instance).await, start, "after {delay:?}");
+        in_its_middle += 1;
+        delay *= 2;
+    }
+    assert!(in_its_middle > 1, "it was never killed while it was copied");
+}
+
+/// Nothing is begun that would fill the pool.
+#[tokio::test]
+async fn a_copy_in_full_is_refused_without_room() {
+    let mut scene = Scene::new();
+    let instance = scene.instance(&[]).await;
+    let dataset = dataset(instance.name.as_str());
+    // A quarter of the pool, and more than half of what fits into it.
+    for number in 0..4 {
+        let words = (number << 20)..((number + 1) << 20);
+        let noise: Vec<u8> = words
+            .flat_map(|word: u64| word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes())
+            .collect();
+        let name = format!("large{number}");
+        let written = scene.engine.write_file(&dataset, &name, 0o644, &noise);
+        written.expect("written");
+    }
+    let point = dataset.snapshot("large").expect("a legal name");
+    let taken = scene.engine.snapshot(&[(point, UserProperties::new())]);
+    taken.expect("taken");
+    let session = scene.begin(&instance).await;
+    let refused = plan(&session, &instance, What::Copy("large")).await;
+    let refused = refused.expect_err("refused").to_string();
+    assert!(refused.contains("not enough room"), "{refused}");
+    let shared = plan(&session, &instance, What::AsNew("large")).await;
+    assert!(shared.expect("a plan").is_some(), "a clone needs none");
 }
 
 #[tokio::test]
@@ -297,8 +372,12 @@ async fn plan(
         What::Undo => return session.planner().plan_undo(id, false, stop).await,
         What::Restore(at) => (at, in_place(false)),
         What::DestroyNewer(at) => (at, in_place(true)),
-        What::AsNew(at) => {
-            let (new, identity) = (new(id), Default::default());
+        What::AsNew(at) | What::Copy(at) => {
+            let identity = IdentityPolicy {
+                independent: matches!(what, What::Copy(_)),
+                ..IdentityPolicy::default()
+            };
+            let new = new(id);
             (at, Destination::AsNew { new, identity })
         }
     };
@@ -321,6 +400,26 @@ impl Progress for Killing {
         if self.left.fetch_sub(1, Ordering::Relaxed) == 0 {
             let id = i32::try_from(self.engine).expect("a process id");
             kill(Pid::from_raw(id), Signal::SIGKILL).expect("it runs");
+        }
+        Ok(())
+    }
+}
+
+/// Kills OpenZFS some time after a copy has begun.
+struct KillingLater {
+    engine: u32,
+    delay: Duration,
+}
+
+impl Progress for KillingLater {
+    fn step_begins(&self, _: usize, _: &Plan, step: &Step) -> Result<(), Error> {
+        if step.action.name() == "copy" {
+            let (id, delay) = (self.engine, self.delay);
+            std::thread::spawn(move || {
+                std::thread::sleep(delay);
+                let id = i32::try_from(id).expect("a process id");
+                let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+            });
         }
         Ok(())
     }

@@ -86,7 +86,10 @@ fn summary(
         let _ = writeln!(text, "  {line}");
     }
     if !contains(plan, |action| {
-        matches!(action, Action::Clone { .. } | Action::Bury { .. })
+        matches!(
+            action,
+            Action::Clone { .. } | Action::Copy { .. } | Action::Bury { .. }
+        )
     }) {
         for (snapshot, properties) in taken(plan) {
             let line = snapshot_line(snapshot, properties, inventory, now);
@@ -250,7 +253,7 @@ impl<'a> Target<'a> {
         inventory: &'a Inventory,
     ) -> Option<Self> {
         let snapshot = actions.into_iter().find_map(|action| match action {
-            Action::Clone { origin, .. } => Some(origin),
+            Action::Clone { origin, .. } | Action::Copy { origin, .. } => Some(origin),
             Action::Rollback { to, .. } => Some(to),
             _ => None,
         })?;

@@ -57,9 +57,19 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 target,
                 properties,
             } => {
-                self.clone_with_intent(plan, origin, *guid, target, properties)
-                    .await
+                self.expect_guid(origin.as_str(), *guid).await?;
+                let (properties, outcome) = with_intent(plan, properties)?;
+                let (target, origin) = (target.clone(), origin.clone());
+                self.on_zfs(move |zfs| zfs.clone_snapshot(&target, &origin, &properties))
+                    .await?;
+                Ok(outcome)
             }
+            Action::Copy {
+                origin,
+                guid,
+                target,
+                properties,
+            } => self.copy(plan, origin, *guid, target, properties).await,
             Action::WriteIntent { dataset, guid } => {
                 self.expect_guid(dataset.as_str(), *guid).await?;
                 let intent = plan
@@ -101,16 +111,7 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                 self.on_zfs(move |zfs| zfs.rollback_to(&to)).await?;
                 Ok(DONE)
             }
-            Action::DestroyStaged { dataset } => {
-                let (_, listing) = self.expect_ours(plan, dataset).await?;
-                if let Some(snapshot) = listing.snapshots.first() {
-                    return Err(changed(
-                        &snapshot.name,
-                        "it is there, and no clone of ours should have snapshots",
-                    ));
-                }
-                self.destroy(dataset).await
-            }
+            Action::DestroyStaged { dataset } => self.destroy_staged(plan, dataset).await,
             Action::DestroySafety { snapshot, guid } => {
                 self.expect_guid(snapshot.as_str(), *guid).await?;
                 self.destroy_snapshots(vec![(snapshot.clone(), *guid)])
@@ -379,38 +380,52 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         Ok(DONE)
     }
 
-    async fn clone_with_intent(
+    /// The snapshot that comes with a copy goes at once: it would be a restore point of the new instance.
+    async fn copy(
         &self,
         plan: &Plan,
         origin: &SnapshotName,
         guid: Guid,
         target: &DatasetName,
-        local: &BTreeMap<String, String>,
+        properties: &BTreeMap<String, String>,
     ) -> Result<Outcome, Error> {
         self.expect_guid(origin.as_str(), guid).await?;
-        let mut properties = Properties::new();
-        let mut refused = Vec::new();
-        for (name, value) in local {
-            if properties.set(name, value).is_err() {
-                refused.push(format!("{name}={value}"));
-            }
-        }
-        for (name, value) in plan
-            .intent
-            .as_ref()
-            .map(Intent::to_properties)
-            .unwrap_or_default()
-        {
-            properties
-                .set(&name, &value)
-                .map_err(terrarium_zfs::Error::from)?;
-        }
-        let (target, origin) = (target.clone(), origin.clone());
-        self.on_zfs(move |zfs| zfs.clone_snapshot(&target, &origin, &properties))
+        let (properties, outcome) = with_intent(plan, properties)?;
+        let received = target.snapshot(origin.name());
+        let received = received.map_err(terrarium_zfs::Error::from)?;
+        let (copy, origin) = (target.clone(), origin.clone());
+        self.on_zfs(move |zfs| zfs.copy_snapshot(&copy, &origin, &properties))
             .await?;
-        let note =
-            (!refused.is_empty()).then(|| format!("not carried over: {}", refused.join(", ")));
-        Ok(Outcome::Done { note })
+        self.expect_ours(plan, target).await?;
+        self.destroy_snapshots(vec![(received, guid)]).await?;
+        Ok(outcome)
+    }
+
+    /// Destroys what this operation has prepared: a clone, or a copy, with the one snapshot that came with it.
+    async fn destroy_staged(&self, plan: &Plan, dataset: &DatasetName) -> Result<Outcome, Error> {
+        let (_, listing) = self.expect_ours(plan, dataset).await?;
+        let received = match plan.intent.as_ref() {
+            Some(Intent {
+                goal: Goal::AsNew(goal),
+                target,
+                ..
+            }) if goal.copied && goal.staged == *dataset => Some(target.guid),
+            _ => None,
+        };
+        let (came_with_it, others): (Vec<_>, Vec<_>) = listing
+            .snapshots
+            .into_iter()
+            .partition(|snapshot| Some(snapshot.guid) == received);
+        if let Some(snapshot) = others.first() {
+            return Err(changed(
+                &snapshot.name,
+                "it is there, and nothing that this operation prepared should have it",
+            ));
+        }
+        let came_with_it = came_with_it.into_iter();
+        self.destroy_snapshots(came_with_it.map(|it| (it.name, it.guid)).collect())
+            .await?;
+        self.destroy(dataset).await
     }
 
     /// Takes all; those that cannot be taken do not stop the others.
@@ -659,4 +674,26 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         self.instances.delete(instance).await?;
         Ok(DONE)
     }
+}
+
+/// The properties of a dataset that is made, with the intent among them, and what cannot be carried over.
+fn with_intent(
+    plan: &Plan,
+    local: &BTreeMap<String, String>,
+) -> Result<(Properties, Outcome), Error> {
+    let mut properties = Properties::new();
+    let mut refused = Vec::new();
+    for (name, value) in local {
+        if properties.set(name, value).is_err() {
+            refused.push(format!("{name}={value}"));
+        }
+    }
+    let intent = plan.intent.as_ref().map(Intent::to_properties);
+    for (name, value) in intent.unwrap_or_default() {
+        properties
+            .set(&name, &value)
+            .map_err(terrarium_zfs::Error::from)?;
+    }
+    let note = (!refused.is_empty()).then(|| format!("not carried over: {}", refused.join(", ")));
+    Ok((properties, Outcome::Done { note }))
 }

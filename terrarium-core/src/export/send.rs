@@ -9,7 +9,7 @@ use terrarium_zfs::{Error as ZfsError, SendSource, SnapshotName};
 
 use super::{ExportError, ExportTo, FLAGS};
 use crate::error::Error;
-use crate::pipe::widen_pipe;
+use crate::pipe::{is_broken_pipe, widen_pipe};
 use crate::streams::Streams;
 
 /// Sends a snapshot, and stores what comes. It is whole only if both ends say so.
@@ -65,9 +65,4 @@ pub(super) async fn send<Z: Streams, S: Store>(
             source: Box::new(source),
         }),
     }
-}
-
-fn is_broken_pipe(error: &ZfsError) -> bool {
-    let broken = nix::errno::Errno::EPIPE as i32;
-    matches!(error, ZfsError::Io { errno, .. } if *errno == broken)
 }

@@ -31,6 +31,17 @@ impl Content {
         branch
     }
 
+    /// The same files, sharing nothing.
+    pub(super) fn copy(&self) -> Self {
+        let files = self.files.iter();
+        Self {
+            files: files
+                .map(|(path, bytes)| (path.clone(), Arc::from(&**bytes)))
+                .collect(),
+            root: Arc::default(),
+        }
+    }
+
     pub(super) fn write(&mut self, path: &str, bytes: &[u8]) {
         self.files.insert(path.to_owned(), bytes.into());
         self.root = Arc::default();

@@ -27,8 +27,8 @@ pub(super) struct Pool {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) birth: Birth,
-    /// The guid of the snapshot it is a clone of: right whatever is renamed or promoted.
-    pub(super) origin: Option<Guid>,
+    /// The birth of the snapshot it is a clone of: right whatever is renamed or promoted, and not that of its copies.
+    pub(super) origin: Option<Birth>,
     pub(super) local: BTreeMap<String, String>,
     pub(super) content: Content,
     /// Oldest first.
@@ -58,7 +58,7 @@ pub(super) struct Mark {
 }
 
 /// What identifies an object, and when it came to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Birth {
     pub(super) guid: Guid,
     pub(super) txg: Txg,
@@ -161,16 +161,16 @@ impl Pool {
         Ok(&mut head.snapshots[position])
     }
 
-    /// Where the snapshot of that guid stands now.
-    pub(super) fn find(&self, guid: Guid) -> Option<(&DatasetName, usize)> {
+    /// Where a snapshot stands now.
+    pub(super) fn find(&self, birth: Birth) -> Option<(&DatasetName, usize)> {
         self.heads.iter().find_map(|(name, head)| {
             let mut snapshots = head.snapshots.iter();
-            let position = snapshots.position(|frozen| frozen.birth.guid == guid)?;
+            let position = snapshots.position(|frozen| frozen.birth == birth)?;
             Some((name, position))
         })
     }
 
-    pub(super) fn has_clones(&self, snapshot: Guid) -> bool {
+    pub(super) fn has_clones(&self, snapshot: Birth) -> bool {
         let mut heads = self.heads.values();
         heads.any(|head| head.origin == Some(snapshot))
     }
@@ -218,7 +218,7 @@ impl Pool {
 
     fn dataset(&self, name: &DatasetName, head: &Head) -> Dataset {
         let Birth { guid, txg, time } = head.birth;
-        let origin = head.origin.and_then(|guid| self.find(guid));
+        let origin = head.origin.and_then(|birth| self.find(birth));
         let mut listed = Dataset::new(name.clone(), guid, txg, time);
         listed.origin = origin.and_then(|(dataset, position)| {
             let snapshot = &self.heads[dataset].snapshots[position];
@@ -250,7 +250,7 @@ impl Pool {
         let clones = self
             .heads
             .iter()
-            .filter(|(_, head)| head.origin == Some(guid));
+            .filter(|(_, head)| head.origin == Some(frozen.birth));
 
         let mut listed = Snapshot::new(dataset.snapshot(&frozen.name).ok()?, guid, txg, time);
         listed.referenced = frozen.content.referenced();

@@ -8,7 +8,7 @@ use terrarium_zfs::{
     Attempt, BookmarkName, DatasetName, Error, Guid, Properties, SnapshotName, UserProperties,
 };
 
-use super::pool::{Births, Frozen, Head, Mark, Pool};
+use super::pool::{Birth, Births, Frozen, Head, Mark, Pool};
 use super::properties::{check_user_property, texts};
 
 impl Pool {
@@ -167,7 +167,7 @@ impl Pool {
         let attempt = Attempt::new(what, object);
         if snapshot.busy || !snapshot.holds.is_empty() {
             Some(Error::Busy(attempt))
-        } else if self.has_clones(snapshot.birth.guid) {
+        } else if self.has_clones(snapshot.birth) {
             Some(Error::HasClones(attempt))
         } else {
             None
@@ -191,13 +191,51 @@ impl Pool {
         }
         let (source, position) = self.snapshot("clone", origin)?;
         let frozen = &source.snapshots[position];
-        let (guid, content) = (frozen.birth.guid, frozen.content.branch());
+        let (branch, content) = (frozen.birth, frozen.content.branch());
 
         let birth = births.next(self.next_txg());
         let mut head = Head::new(birth);
-        head.origin = Some(guid);
+        head.origin = Some(branch);
         head.content = content;
         head.local = texts(properties);
+        self.heads.insert(target.clone(), head);
+        Ok(())
+    }
+
+    /// A full stream that is received: the content is its own, the snapshot has its source's guid.
+    pub(super) fn copy_snapshot(
+        &mut self,
+        births: &mut Births,
+        target: &DatasetName,
+        origin: &SnapshotName,
+        properties: &Properties,
+    ) -> Result<(), Error> {
+        self.check_free("copy to", target)?;
+        if target.pool() != origin.pool() {
+            return Err(Error::CrossesPools(Attempt::new(
+                "copy to",
+                target.as_str(),
+            )));
+        }
+        let (source, position) = self.snapshot("send", origin)?;
+        let frozen = &source.snapshots[position];
+        let (guid, content) = (frozen.birth.guid, frozen.content.copy());
+
+        let txg = self.next_txg();
+        let mut head = Head::new(births.next(txg));
+        head.local = texts(properties);
+        head.snapshots.push(Frozen {
+            name: origin.name().to_owned(),
+            birth: Birth {
+                guid,
+                ..births.next(txg)
+            },
+            content: content.clone(),
+            user_properties: UserProperties::new(),
+            holds: BTreeSet::new(),
+            busy: false,
+        });
+        head.content = content;
         self.heads.insert(target.clone(), head);
         Ok(())
     }
@@ -206,7 +244,7 @@ impl Pool {
     pub(super) fn check_promote(&self, clone: &DatasetName) -> Result<(DatasetName, usize), Error> {
         let attempt = || Attempt::new("promote", clone.as_str());
         let head = self.head("promote", clone)?;
-        let origin = head.origin.and_then(|guid| self.find(guid));
+        let origin = head.origin.and_then(|birth| self.find(birth));
         let (dataset, position) = origin.ok_or_else(|| Error::InvalidArgument(attempt()))?;
         let moving = &self.heads[dataset].snapshots[..=position];
         if moving.iter().any(|frozen| frozen.busy) {
@@ -232,7 +270,7 @@ impl Pool {
 
     /// `dsl_dataset_promote_sync`: the snapshots up to the origin change hands, with the bookmarks of that time.
     ///
-    /// Other clones of those snapshots follow by themselves, since they name their origin by guid.
+    /// Other clones of those snapshots follow by themselves, since they name their origin by its birth.
     pub(super) fn promote(&mut self, clone: &DatasetName) -> Result<(), Error> {
         let (origin, position) = self.check_promote(clone)?;
         self.next_txg();
@@ -246,7 +284,7 @@ impl Pool {
             .into_iter()
             .partition(|mark| mark.birth.txg <= branch.txg);
         parent.bookmarks = later;
-        let origin_of_both = parent.origin.replace(branch.guid);
+        let origin_of_both = parent.origin.replace(branch);
 
         let head = self.head_mut("promote", clone)?;
         snapshots.append(&mut head.snapshots);
@@ -338,7 +376,7 @@ impl Pool {
 
     fn cloned_from_outside(&self, tree: &DatasetName, snapshot: &Frozen) -> bool {
         let mut heads = self.heads.iter();
-        heads.any(|(name, head)| head.origin == Some(snapshot.birth.guid) && !name.is_within(tree))
+        heads.any(|(name, head)| head.origin == Some(snapshot.birth) && !name.is_within(tree))
     }
 
     /// What `zfs rollback -r` does: newer snapshots and bookmarks go, and so does what was written since.

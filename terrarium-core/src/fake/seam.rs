@@ -212,6 +212,18 @@ impl Zfs for FakeZfs {
         })
     }
 
+    fn copy_snapshot(
+        &self,
+        target: &DatasetName,
+        origin: &SnapshotName,
+        properties: &Properties,
+    ) -> Result<(), Error> {
+        let objects = [target.as_str(), origin.as_str()];
+        self.call("copy_snapshot", &objects, Need::Room, |pool, births| {
+            pool.copy_snapshot(births, target, origin, properties)
+        })
+    }
+
     fn promote(&self, clone: &DatasetName) -> Result<(), Error> {
         self.call("promote", &[clone.as_str()], Need::Change, |pool, _| {
             pool.promote(clone)
@@ -295,6 +307,7 @@ fn verb(call: &'static str) -> &'static str {
         "holds" => "list the holds of",
         "space_of_range" => "find out the space of",
         "clone_snapshot" => "clone to",
+        "copy_snapshot" => "copy to",
         "check_promote" => "promote",
         "guid" => "look up",
         "rollback_to" => "roll back to",

@@ -182,7 +182,7 @@ impl StubStorage for Storage {
             let cloned = {
                 let trees = pool.subtree(&dataset);
                 let mut own = trees.flat_map(|(_, head)| &head.snapshots);
-                own.any(|frozen| pool.has_clones(frozen.birth.guid))
+                own.any(|frozen| pool.has_clones(frozen.birth))
             };
             if cloned {
                 let place = format!("deleted/containers/{}", unique(births));
@@ -216,7 +216,7 @@ impl StubStorage for Storage {
             let Ok((head, position)) = pool.snapshot("destroy", &name) else {
                 return Ok(());
             };
-            if pool.has_clones(head.snapshots[position].birth.guid) {
+            if pool.has_clones(head.snapshots[position].birth) {
                 let deleted = format!("deleted-{}", unique(births));
                 pool.snapshot_mut("rename", &name)?.name = deleted;
                 Ok(())

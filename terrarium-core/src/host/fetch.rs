@@ -25,7 +25,7 @@ pub use origins::FetchedOrigin;
 
 use origins::split_origins;
 
-use super::{Planner, obstacle};
+use super::Planner;
 use crate::error::Error;
 use crate::instances::{Definition, Instances, Profile};
 use crate::inventory::Covered;
@@ -206,7 +206,7 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
             properties,
             history,
         };
-        self.refuse_no_room(&plan.pool, plan.stream_bytes()).await?;
+        self.refuse_no_room_for(&plan).await?;
         Ok(Some(plan))
     }
 
@@ -300,7 +300,7 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
             properties: set.into_iter().chain([throw_away.mark()]).collect(),
             history: BTreeMap::new(),
         };
-        self.refuse_no_room(&plan.pool, plan.stream_bytes()).await?;
+        self.refuse_no_room_for(&plan).await?;
         Ok(plan)
     }
 
@@ -336,25 +336,10 @@ impl<Z: Streams, I: Instances> Planner<'_, Z, I> {
         Ok(found.layout.clone())
     }
 
-    async fn refuse_no_room(&self, layout: &PoolLayout, needed: u64) -> Fetching<()> {
-        let pool = layout.root.pool().to_owned();
-        let health = self.on_zfs(move |zfs| zfs.pool_health(&pool)).await?;
-        let problem = obstacle(&health).or_else(|| {
-            (health.free < needed).then(|| {
-                format!(
-                    "has not enough room: {} bytes are free, the streams have {needed}",
-                    health.free
-                )
-            })
-        });
-        match problem {
-            None => Ok(()),
-            Some(problem) => Err(Error::Pool {
-                pool: layout.root.pool().to_owned(),
-                problem,
-            }
-            .into()),
-        }
+    async fn refuse_no_room_for(&self, plan: &FetchPlan) -> Fetching<()> {
+        let pool = plan.pool.root.pool().to_owned();
+        let what = "what is fetched";
+        Ok(self.refuse_no_room(pool, what, plan.stream_bytes()).await?)
     }
 
     /// Runs a ZFS call, which blocks, where it holds nobody up.

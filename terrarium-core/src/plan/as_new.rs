@@ -111,6 +111,7 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
             dataset: dataset.clone(),
             staged: staged.clone(),
             protection,
+            copied: request.identity.independent,
         })),
         target: Target {
             guid: point.guid,
@@ -127,14 +128,26 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
         },
         "outside LXD's own tree",
     );
+    let (origin, guid, target) = (point.snapshot.clone(), point.guid, staged.clone());
+    let properties = carried_properties(&covered.dataset.local, false);
+    let why = "the contents of the new instance; the intent is written with it";
     steps.then(
-        Action::Clone {
-            origin: point.snapshot.clone(),
-            guid: point.guid,
-            target: staged.clone(),
-            properties: carried_properties(&covered.dataset.local, false),
+        if request.identity.independent {
+            Action::Copy {
+                origin,
+                guid,
+                target,
+                properties,
+            }
+        } else {
+            Action::Clone {
+                origin,
+                guid,
+                target,
+                properties,
+            }
         },
-        "the contents of the new instance; the intent is written with it",
+        why,
     );
     steps.then(
         Action::CreateInstance {
@@ -148,7 +161,7 @@ pub fn plan_as_new(inventory: &Inventory, request: &AsNewRequest) -> Result<Plan
             instance: request.new.clone(),
             dataset: dataset.clone(),
         },
-        "the clone takes its place",
+        "the contents take its place",
     );
     steps.then(
         Action::RenameStaged {

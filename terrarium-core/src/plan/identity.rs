@@ -14,6 +14,8 @@ pub struct IdentityPolicy {
     pub routing_labels: Vec<String>,
     /// Keep disk devices other than the root disk, read-only, instead of leaving them out.
     pub keep_disks: bool,
+    /// Copy the contents in full, so that source and copy can be destroyed in any order, instead of sharing them.
+    pub independent: bool,
 }
 
 impl Default for IdentityPolicy {
@@ -21,6 +23,7 @@ impl Default for IdentityPolicy {
         Self {
             routing_labels: vec!["user.proxy".to_owned(), "user.proxy.*".to_owned()],
             keep_disks: false,
+            independent: false,
         }
     }
 }

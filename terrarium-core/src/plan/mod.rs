@@ -179,6 +179,17 @@ pub enum Action {
         /// Local properties, as `zfs get -Hp` prints them.
         properties: BTreeMap<String, String>,
     },
+    /// Copy a snapshot in full, the intent set on the copy before its first byte; it keeps no snapshot.
+    Copy {
+        /// The snapshot.
+        origin: SnapshotName,
+        /// Its guid.
+        guid: Guid,
+        /// The new dataset.
+        target: DatasetName,
+        /// Local properties, as `zfs get -Hp` prints them.
+        properties: BTreeMap<String, String>,
+    },
     /// Write the intent on an existing dataset.
     WriteIntent {
         /// The dataset.
@@ -448,6 +459,7 @@ impl Action {
             Action::SaveDetails => "save-details",
             Action::MakeParents { .. } => "make-parents",
             Action::Clone { .. } => "clone",
+            Action::Copy { .. } => "copy",
             Action::WriteIntent { .. } => "write-intent",
             Action::CheckPromote { .. } => "check-promote",
             Action::Promote { .. } => "promote",
@@ -517,6 +529,7 @@ impl fmt::Display for Action {
                 None => write!(f, "make no parents"),
             },
             Action::Clone { origin, target, .. } => write!(f, "clone {origin} as {target}"),
+            Action::Copy { origin, target, .. } => write!(f, "copy {origin} in full as {target}"),
             Action::WriteIntent { dataset, .. } => write!(f, "write the intent on {dataset}"),
             Action::CheckPromote { clone } => write!(f, "check that {clone} can be promoted"),
             Action::Promote { clone } => write!(f, "promote {clone}"),

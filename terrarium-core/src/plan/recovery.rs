@@ -406,7 +406,9 @@ impl Scene<'_> {
                 "it is not complete",
             );
         }
-        if has_history {
+        // What a copy received is ours to destroy; in its place it has none.
+        let received = goal.copied && !placed;
+        if has_history && !received {
             // No clone: it was fetched from elsewhere, and serves the next try.
             if placed {
                 steps.then(

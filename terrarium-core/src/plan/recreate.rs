@@ -115,6 +115,7 @@ pub fn plan_recreate(inventory: &Inventory, request: &RecreateRequest) -> Result
             dataset: dataset.clone(),
             staged: staged.clone(),
             protection,
+            copied: false,
         })),
         target: Target {
             guid: request.guid,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jiff::Zoned;
 use lxd_client::Client;
 use terrarium_core::fake::{FakeHost, FakeZfs};
+use terrarium_core::plan::IdentityPolicy;
 use terrarium_core::{
     Begun, Destination, DestroyRequest, Error, Folders, Host, InstanceRef, Instances, Plan,
     Progress, Report, RestoreRequest, Session, Silent, Stop, Zfs,
@@ -206,6 +207,7 @@ pub(crate) enum What {
     DestroyNewer { at: &'static str, start: bool },
     Undo { start: bool },
     AsNew { at: &'static str, start: bool },
+    Copy { at: &'static str, start: bool },
     Destroy,
     Resume { start: bool },
 }
@@ -234,6 +236,14 @@ impl What {
             What::AsNew { at, start } => {
                 let new = "web-2".parse().expect("a legal name");
                 let identity = Default::default();
+                (at, start, Destination::AsNew { new, identity })
+            }
+            What::Copy { at, start } => {
+                let new = "web-2".parse().expect("a legal name");
+                let identity = IdentityPolicy {
+                    independent: true,
+                    ..IdentityPolicy::default()
+                };
                 (at, start, Destination::AsNew { new, identity })
             }
         };

@@ -161,3 +161,41 @@ fn a_copy_goes_to_another_project_and_comes_from_one() {
     lxc(["delete", "--project", &project, "there"]);
     lxc(["project", "delete", &project]);
 }
+
+#[test]
+fn a_copy_in_full_and_its_source_are_deleted_in_any_order() {
+    let web = Instance::launch("source");
+    web.sh("echo data > /root/f && chown 5:7 /root/f && sync")
+        .finish()
+        .succeeds();
+    let point = snapshot(&web, &[]);
+    let copies = ["copy", "copy"].map(|stem| Instance::adopt(unique_name(stem)));
+    for copy in &copies {
+        let request = [
+            "--at",
+            &point,
+            "--as-new",
+            copy.name(),
+            "--independent",
+            "--start",
+        ];
+        restore(&web, &request).succeeds();
+        assert_eq!(
+            zfs(["get", "-Hpo", "value", "origin", &copy.dataset()]),
+            "-"
+        );
+        assert_eq!(snapshots(&copy.dataset()), [""; 0]);
+        assert_eq!(copy.read_file("/root/f"), "data\n");
+        let owner = copy.sh("stat -c %u:%g /root/f").finish().succeeds();
+        assert_eq!(owner.stdout, "5:7\n");
+    }
+    let [first, second] = copies;
+    drop(first);
+    assert_eq!(web.read_file("/root/f"), "data\n");
+    let dataset = web.dataset();
+    drop(web);
+    let left = zfs(["list", "-Ho", "name"]);
+    assert!(!left.lines().any(|name| name == dataset), "{left}");
+    assert_eq!(second.state(), "RUNNING");
+    assert_eq!(second.read_file("/root/f"), "data\n");
+}

@@ -64,6 +64,64 @@ pub fn a_clone_is_refused_without_origin_parent_or_free_name(rig: &dyn ZfsRig) {
     assert_eq!(listed(rig).datasets.len(), 2);
 }
 
+/// Either can be destroyed first, and each is what it was without the other.
+///
+/// # Panics
+/// If that is not so.
+pub fn a_copy_shares_nothing_with_what_it_was_copied_from(rig: &dyn ZfsRig) {
+    let source = created(rig, "source");
+    let bytes = noise(1 << 20, 7);
+    rig.write(&source, "file", &bytes);
+    let point = taken(rig, &source, "s y");
+    rig.write(&source, "file", b"two");
+    // What has clones can be copied too, and its copy has none.
+    let clone = cloned(rig, "clone", &point);
+
+    let copy = named(rig, "copy");
+    let set = [
+        ("canmount", "noauto"),
+        ("mountpoint", "legacy"),
+        ("terrarium:lineage", "x"),
+    ];
+    done(rig.zfs().copy_snapshot(&copy, &point, &properties(&set)));
+    assert_eq!(rig.read(&copy, "file"), Some(bytes.clone()));
+    let listed = dataset(rig, &copy);
+    assert_eq!(listed.origin, None);
+    assert_eq!(listed.local, user_properties(&set));
+    assert!(listed.used >= 1 << 20, "{} bytes", listed.used);
+    let received = at(&copy, "s y");
+    assert_eq!(snapshots(rig, &copy), ["s y"]);
+    assert_eq!(snapshot(rig, &received).guid, snapshot(rig, &point).guid);
+    assert_eq!(snapshot(rig, &received).clones, []);
+    assert_eq!(snapshot(rig, &point).clones, [clone.clone()]);
+
+    let guid = snapshot(rig, &received).guid;
+    done(rig.zfs().destroy_by_guid(&[(received, guid)]));
+    rig.write(&copy, "file", b"three");
+    assert_eq!(rig.read(&source, "file").as_deref(), Some(&b"two"[..]));
+    assert_eq!(rig.read(&clone, "file"), Some(bytes));
+    done(rig.zfs().destroy(&clone));
+    done(rig.zfs().destroy_by_guid(&[(point, guid)]));
+    done(rig.zfs().destroy(&source));
+    assert_eq!(rig.read(&copy, "file").as_deref(), Some(&b"three"[..]));
+}
+
+/// # Panics
+/// If it is not, or something is left of it.
+pub fn a_copy_is_refused_without_origin_parent_or_free_name(rig: &dyn ZfsRig) {
+    let source = created(rig, "source");
+    let point = taken(rig, &source, "s");
+    let copy = |target: &str, origin| {
+        let target = named(rig, target);
+        rig.zfs().copy_snapshot(&target, origin, &properties(&[]))
+    };
+    assert_refused(copy("source", &point), ErrorKind::Exists);
+    assert_refused(copy("absent/copy", &point), ErrorKind::NotFound);
+    assert_refused(copy("copy", &at(&source, "absent")), ErrorKind::NotFound);
+    assert_eq!(listed(rig).datasets.len(), 2);
+    assert_eq!(snapshots(rig, &source), ["s"]);
+}
+
 /// The dataset it came from becomes a clone of it, and keeps what is newer.
 pub fn a_promoted_clone_owns_the_snapshots_up_to_its_origin(rig: &dyn ZfsRig) {
     let source = created(rig, "source x");

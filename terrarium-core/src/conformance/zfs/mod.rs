@@ -58,6 +58,8 @@ macro_rules! zfs_cases {
             a_clone_starts_from_its_origin_and_owns_its_properties
             an_untouched_clone_has_written_what_every_fresh_clone_has
             a_clone_is_refused_without_origin_parent_or_free_name
+            a_copy_shares_nothing_with_what_it_was_copied_from
+            a_copy_is_refused_without_origin_parent_or_free_name
             a_promoted_clone_owns_the_snapshots_up_to_its_origin
             a_promotion_takes_the_bookmarks_of_that_time_along
             a_promotion_keeps_holds_and_user_properties

@@ -32,10 +32,19 @@ impl SecondPool {
 
 impl Drop for SecondPool {
     fn drop(&mut self) {
-        // LXD deletes no storage pool that holds what it does not know.
-        let ours = format!("{}/terrarium", self.name);
-        let _ = run("zfs").args(["destroy", "-R", &ours]).finish();
-        let _ = run("lxc").args(["storage", "delete", &self.name]).finish();
+        // LXD deletes no storage pool that holds more than it began with: what we moved aside, and what LXD itself
+        // keeps of a deleted instance, because that was its origin.
+        for left in ["terrarium", "deleted/containers"] {
+            let left = format!("{}/{left}", self.name);
+            let _ = run("zfs").args(["destroy", "-R", &left]).finish();
+        }
+        let containers = format!("{}/deleted/containers", self.name);
+        let _ = run("zfs").args(["create", &containers]).finish();
+        let deleted = run("lxc").args(["storage", "delete", &self.name]).finish();
+        if deleted.code() != Some(0) {
+            let left = run("zfs").args(["list", "-r", &self.name]).finish();
+            eprintln!("not cleaned up: {deleted}\n{left}");
+        }
         let _ = run("zpool").args(["destroy", "-f", &self.name]).finish();
         let _ = std::fs::remove_file(&self.file);
     }
