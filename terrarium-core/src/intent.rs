@@ -103,6 +103,9 @@ pub struct RollbackGoal {
     pub was_running: bool,
     /// How it is stopped.
     pub stop: Stop,
+    /// LXD's id map of the files before the rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idmap_before: Option<String>,
     /// Names of LXD's records whose snapshots are destroyed.
     pub records_to_drop: Vec<String>,
 }
@@ -216,9 +219,11 @@ impl Intent {
         Ok(Some(intent))
     }
 
-    /// The changes that remove an intent from an object with these properties.
+    /// The changes that remove an intent, and what goes with it, from an object with these properties.
     pub fn removal(properties: &BTreeMap<String, String>) -> BTreeMap<String, Option<String>> {
+        let told = properties.keys().filter(|key| *key == property::TOLD);
         pieces::keys(property::INTENT, properties)
+            .chain(told)
             .map(|key| (key.clone(), None))
             .collect()
     }

@@ -25,6 +25,8 @@ pub const OPERATION: &str = "terrarium:operation";
 /// The intent of an operation under way (on a dataset) or done (on its safety snapshot); continued in
 /// `terrarium:intent.1`, `.2`, … where one value cannot hold it.
 pub const INTENT: &str = "terrarium:intent";
+/// Beside an intent: LXD was told which ids the files of the point have. What it says of them later is right.
+pub const TOLD: &str = "terrarium:told";
 
 /// On an instance's dataset: the UUID of its history in archives, carried along by restores in place.
 pub const LINEAGE: &str = "terrarium:lineage";

@@ -356,3 +356,76 @@ async fn the_command_that_was_cut_off_can_simply_be_given_again() {
         }
     }
 }
+
+/// Another map than the one the instance was made with.
+const OTHER_MAP: &str =
+    r#"[{"Isuid":true,"Isgid":true,"Hostid":7000000,"Nsid":0,"Maprange":65536}]"#;
+
+/// How far LXD has come to know that an instance is to have other ids from now on.
+#[derive(Clone, Copy, Debug)]
+enum OtherIds {
+    /// With its next start.
+    Next,
+    /// It was started with them: they are not those of its earlier points.
+    Since,
+}
+
+impl Case {
+    async fn scene_with(&self, ids: OtherIds) -> Scene {
+        // It ran before its first point: what never ran has no map that could be known.
+        let scene = history(true).await;
+        scene.set_config("volatile.idmap.next", OTHER_MAP).await;
+        if matches!(ids, OtherIds::Since) {
+            scene.reboot().await;
+            scene.start(&web()).await;
+        }
+        if !self.running {
+            scene.reboot().await;
+        }
+        for what in self.before {
+            let report = scene.run(what).await;
+            assert!(report.is_complete(), "{}: {report:#?}", self.name);
+        }
+        scene
+    }
+}
+
+/// LXD shifts the files at a start, and then the map that was right before is wrong.
+#[tokio::test]
+async fn the_files_keep_their_owners_if_the_host_goes_down_after_any_step() {
+    for case in CASES {
+        for ids in [OtherIds::Next, OtherIds::Since] {
+            let scene = case.scene_with(ids).await;
+            let steps = scene.run(&case.what).await.steps.len();
+            scene.owners_are_right(case.name).await;
+            for index in 0..steps {
+                let when = format!("{}, {ids:?}, crashed before step {index}", case.name);
+                let scene = case.scene_with(ids).await;
+                case.crash(&scene, index).await;
+                scene.reboot().await;
+                drop(scene.begin().await);
+                scene.owners_are_right(&when).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_files_keep_their_owners_if_any_step_fails() {
+    for case in CASES {
+        for ids in [OtherIds::Next, OtherIds::Since] {
+            let scene = case.scene_with(ids).await;
+            let steps = scene.run(&case.what).await.steps.len();
+            for index in 0..steps {
+                let when = format!("{}, {ids:?}, step {index} failed", case.name);
+                let scene = case.scene_with(ids).await;
+                let session = scene.begin().await;
+                let plan = case.what.plan(&session).await.unwrap().unwrap();
+                session.execute(&plan, &Stopping::fail_at(index)).await;
+                drop(session);
+                drop(scene.begin().await);
+                scene.owners_are_right(&when).await;
+            }
+        }
+    }
+}

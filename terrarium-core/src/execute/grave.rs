@@ -72,6 +72,9 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
         let (found, _) = self.expect_ours(plan, dataset).await?;
         let mut changes = Intent::removal(&found.local);
         changes.extend(GraveRecord::removal(&found.local));
+        if found.local.contains_key(property::IDMAP) {
+            changes.insert(property::IDMAP.to_owned(), None);
+        }
         self.set_properties(dataset.to_string(), changes).await
     }
 

@@ -83,6 +83,12 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
                     .collect();
                 self.set_properties(dataset.to_string(), changes).await
             }
+            Action::NoteTold { dataset } => {
+                self.expect_ours(plan, dataset).await?;
+                let told = Some(plan.made_at.to_string());
+                let changes = BTreeMap::from([(property::TOLD.to_owned(), told)]);
+                self.set_properties(dataset.to_string(), changes).await
+            }
             Action::CheckPromote { clone } => {
                 let clone = clone.clone();
                 self.on_zfs(move |zfs| zfs.check_promote(&clone)).await?;

@@ -197,6 +197,11 @@ pub enum Action {
         /// Its guid.
         guid: Guid,
     },
+    /// Note, with the intent, that LXD was told which ids the files have.
+    NoteTold {
+        /// The dataset that carries the intent.
+        dataset: DatasetName,
+    },
     /// Find out whether a promotion would succeed.
     CheckPromote {
         /// The clone.
@@ -461,6 +466,7 @@ impl Action {
             Action::Clone { .. } => "clone",
             Action::Copy { .. } => "copy",
             Action::WriteIntent { .. } => "write-intent",
+            Action::NoteTold { .. } => "note-told",
             Action::CheckPromote { .. } => "check-promote",
             Action::Promote { .. } => "promote",
             Action::CheckUnmounted { .. } => "check-unmounted",
@@ -531,6 +537,9 @@ impl fmt::Display for Action {
             Action::Clone { origin, target, .. } => write!(f, "clone {origin} as {target}"),
             Action::Copy { origin, target, .. } => write!(f, "copy {origin} in full as {target}"),
             Action::WriteIntent { dataset, .. } => write!(f, "write the intent on {dataset}"),
+            Action::NoteTold { dataset } => {
+                write!(f, "note on {dataset} that LXD knows the ids of its files")
+            }
             Action::CheckPromote { clone } => write!(f, "check that {clone} can be promoted"),
             Action::Promote { clone } => write!(f, "promote {clone}"),
             Action::CheckUnmounted { dataset } => {

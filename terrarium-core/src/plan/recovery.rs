@@ -116,6 +116,21 @@ impl Scene<'_> {
         self.record?.definition.config.get(property::LXD_IDMAP)
     }
 
+    /// Whether the instance bears the mark of the operation: it was made for it.
+    fn is_marked(&self) -> bool {
+        let config = self.record.map(|record| &record.definition.config);
+        let mark = config.and_then(|config| config.get(property::LXD_OPERATION));
+        mark.is_some_and(|mark| *mark == self.intent().operation.as_str())
+    }
+
+    /// Whether LXD is still to be told which ids the files have: it knew others, nobody has told it, and it has not
+    /// started with what it knew.
+    fn must_tell(&self, before: Option<&String>) -> bool {
+        let holder = self.dataset(|dataset| dataset.name == self.pending.holder);
+        let told = holder.is_some_and(|holder| holder.local.contains_key(property::TOLD));
+        rewind::is_shifted(self.intent(), before) && !told && !self.is_running()
+    }
+
     fn dataset(&self, found: impl Fn(&&Dataset) -> bool) -> Option<&Dataset> {
         self.pool.listing.datasets.iter().find(found)
     }
@@ -185,9 +200,9 @@ impl Scene<'_> {
                 "the history up to the point belongs to the instance again",
             );
         }
-        if !self.is_running() {
-            rewind::wake_steps(steps, intent, self.idmap_now());
-        }
+        let tell = self.must_tell(goal.idmap_before.as_ref());
+        let start = intent.start && !self.is_running();
+        rewind::wake_steps(steps, intent, &goal.live, tell, start);
         let mut goal = goal.clone();
         goal.records_to_drop.retain(|name| self.has_record(name));
         rewind::finish_steps(steps, intent, &goal, &self.pending.layout);
@@ -353,11 +368,9 @@ impl Scene<'_> {
             let mut goal = goal.clone();
             goal.records_to_drop.retain(|name| self.has_record(name));
             let mut intent = intent.clone();
-            if self.is_running() {
-                intent.start = false;
-                intent.idmap = None;
-            }
-            rollback::finish_steps(steps, &intent, &goal, self.idmap_now());
+            intent.start &= !self.is_running();
+            let tell = self.must_tell(goal.idmap_before.as_ref());
+            rollback::finish_steps(steps, &intent, &goal, tell);
             return true;
         }
         if goal.was_running && !self.is_running() {
@@ -379,10 +392,7 @@ impl Scene<'_> {
 
     fn as_new(&self, steps: &mut Steps, goal: &AsNewGoal, direction: Direction) -> bool {
         let intent = self.intent();
-        let mark = self
-            .record
-            .and_then(|record| record.definition.config.get(property::LXD_OPERATION));
-        let marked = mark.is_some_and(|mark| *mark == intent.operation.as_str());
+        let marked = self.is_marked();
         let placed = self.pending.holder == goal.dataset;
         let has_history = self.snapshots(&self.pending.holder).next().is_some();
         if placed && self.record.is_some() && (direction == Direction::Nearest || has_history) {

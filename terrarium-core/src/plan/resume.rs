@@ -129,12 +129,20 @@ pub fn plan_resume(inventory: &Inventory, request: &ResumeRequest) -> Result<Pla
     refuse_missing_profile(instance, &had, &request.profiles)?;
     refuse_other_pool(instance, &had, &request.profiles, &layout.lxd_pool)?;
     let records = records_to_make(grave, &had, request.saved.as_ref(), &mut notices, inventory);
-    let idmap = had.config.get(property::LXD_IDMAP).cloned();
+    // A resume that was taken back has left the map that the files have since.
+    let since = grave.dataset.local.get(property::IDMAP);
+    let idmap = since.or_else(|| had.config.get(property::LXD_IDMAP));
+    let idmap = idmap.cloned();
     let protection = had.config.get(property::LXD_PROTECTION).cloned();
     let uuid = had.config.get(property::LXD_UUID).cloned();
     let uuid = uuid.unwrap_or_else(|| uuid_from(&request.operation));
     let mut definition = had;
     definition.config.retain(|key, _| comes_back(key));
+    if let Some(idmap) = &idmap {
+        definition
+            .config
+            .insert(property::LXD_IDMAP.to_owned(), idmap.clone());
+    }
     definition
         .config
         .insert(property::LXD_UUID.to_owned(), uuid.clone());
@@ -235,6 +243,8 @@ pub fn plan_resume(inventory: &Inventory, request: &ResumeRequest) -> Result<Pla
 pub(super) enum Left {
     /// Everything.
     All,
+    /// All but telling LXD of the ids.
+    Start,
     /// It runs already; it still bears the mark.
     Mark,
     /// Tidying up.
@@ -244,21 +254,19 @@ pub(super) enum Left {
 /// Makes the instance LXD's own once its dataset is in place, in the first run and in a recovery.
 pub(super) fn finish_steps(steps: &mut Steps, intent: &Intent, goal: &ResumeGoal, left: Left) {
     let instance = || intent.instance.clone();
-    if left == Left::All {
-        if intent.idmap.is_some() {
-            steps.then(
-                super::rewind::set_idmap(&intent.instance, intent.idmap.clone()),
-                "LXD shifts the files from the ids they have on disk",
-            );
-        }
-        if intent.start {
-            steps.then(
-                Action::Start {
-                    instance: instance(),
-                },
-                "it ran when it was destroyed",
-            );
-        }
+    if left == Left::All && intent.idmap.is_some() {
+        steps.then(
+            super::rewind::set_idmap(&intent.instance, intent.idmap.clone()),
+            "LXD shifts the files from the ids they have on disk",
+        );
+    }
+    if matches!(left, Left::All | Left::Start) && intent.start {
+        steps.then(
+            Action::Start {
+                instance: instance(),
+            },
+            "it ran when it was destroyed",
+        );
     }
     if left != Left::Tidying {
         steps.then(

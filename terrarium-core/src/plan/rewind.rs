@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use terrarium_zfs::Guid;
+use terrarium_zfs::{DatasetName, Guid};
 
 use super::snapshot::{describe, unused_name};
 use super::{Action, Notice, Plan, Purpose, Steps, carried_properties, parents};
@@ -223,7 +223,8 @@ pub fn plan_rewind(inventory: &Inventory, request: &RewindRequest) -> Result<Pla
         },
         "the history up to the point belongs to the instance again",
     );
-    wake_steps(&mut steps, &intent, idmap_before.as_ref());
+    let tell = is_shifted(&intent, idmap_before.as_ref());
+    wake_steps(&mut steps, &intent, &goal.live, tell, intent.start);
     finish_steps(&mut steps, &intent, &goal, layout);
 
     Ok(Plan {
@@ -308,15 +309,36 @@ pub(super) fn finish_steps(
     );
 }
 
-/// Gives LXD the id map of the point's files, if it has another one, and starts the instance if that was asked for.
-pub(super) fn wake_steps(steps: &mut Steps, intent: &Intent, idmap_now: Option<&String>) {
-    if intent.idmap.is_some() && intent.idmap.as_ref() != idmap_now {
+/// Whether the files of the point have other ids than those that LXD knew of `before` the operation. If they have the
+/// same, LXD is never told: what it says later is what its own start made of the files.
+pub(super) fn is_shifted(intent: &Intent, before: Option<&String>) -> bool {
+    intent.idmap.is_some() && intent.idmap.as_ref() != before
+}
+
+/// Gives LXD the id map of the point's files, and starts the instance.
+///
+/// LXD is told once: a start shifts the files and sets the map that they have then, and to tell it again would shift
+/// them twice.
+pub(super) fn wake_steps(
+    steps: &mut Steps,
+    intent: &Intent,
+    live: &DatasetName,
+    tell: bool,
+    start: bool,
+) {
+    if tell {
         steps.then(
             set_idmap(&intent.instance, intent.idmap.clone()),
             "the files have the ids of that time",
         );
+        steps.then(
+            Action::NoteTold {
+                dataset: live.clone(),
+            },
+            "from now on LXD knows better",
+        );
     }
-    if intent.start {
+    if start {
         steps.then(
             Action::Start {
                 instance: intent.instance.clone(),

@@ -1,6 +1,8 @@
 //! `--destroy-newer`: the plain rollback, which cannot be undone.
 
-use super::rewind::{RewindRequest, find_point, refuse_ephemeral, saved_records, wake_steps};
+use super::rewind::{
+    RewindRequest, find_point, is_shifted, refuse_ephemeral, saved_records, wake_steps,
+};
 use super::{Action, Notice, Plan, Purpose, Steps};
 use crate::details::Details;
 use crate::error::Error;
@@ -52,6 +54,7 @@ pub fn plan_rollback(inventory: &Inventory, request: &RewindRequest) -> Result<P
         live_guid: covered.dataset.guid,
         was_running: record.state != InstanceState::Stopped,
         stop: request.stop,
+        idmap_before: record.definition.config.get(property::LXD_IDMAP).cloned(),
         records_to_drop: record
             .snapshots
             .iter()
@@ -107,8 +110,8 @@ pub fn plan_rollback(inventory: &Inventory, request: &RewindRequest) -> Result<P
         },
         "asked for with --destroy-newer",
     );
-    let idmap_before = record.definition.config.get(property::LXD_IDMAP);
-    finish_steps(&mut steps, &intent, &goal, idmap_before);
+    let tell = is_shifted(&intent, goal.idmap_before.as_ref());
+    finish_steps(&mut steps, &intent, &goal, tell);
 
     Ok(Plan {
         operation: request.operation.clone(),
@@ -132,14 +135,10 @@ pub fn plan_rollback(inventory: &Inventory, request: &RewindRequest) -> Result<P
     })
 }
 
-/// What remains to be done after the rollback, in the first run and in a recovery.
-pub(super) fn finish_steps(
-    steps: &mut Steps,
-    intent: &Intent,
-    goal: &RollbackGoal,
-    idmap_now: Option<&String>,
-) {
-    wake_steps(steps, intent, idmap_now);
+/// What remains to be done after the rollback, in the first run and in a recovery, LXD told of the ids first if it has
+/// to be.
+pub(super) fn finish_steps(steps: &mut Steps, intent: &Intent, goal: &RollbackGoal, tell: bool) {
+    wake_steps(steps, intent, &goal.live, tell, intent.start);
     for record in &goal.records_to_drop {
         steps.then(
             Action::DropRecord {

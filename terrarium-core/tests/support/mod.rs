@@ -8,8 +8,8 @@ use lxd_client::Client;
 use terrarium_core::fake::{FakeHost, FakeZfs};
 use terrarium_core::plan::IdentityPolicy;
 use terrarium_core::{
-    Begun, Destination, DestroyRequest, Error, Folders, Host, InstanceRef, Instances, Plan,
-    Progress, Report, RestoreRequest, Session, Silent, Stop, Zfs,
+    Begun, Destination, DestroyRequest, Error, Folders, Host, InstanceRef, InstanceState,
+    Instances, Plan, Progress, Report, RestoreRequest, Session, Silent, Stop, Zfs,
 };
 use terrarium_zfs::{Attempt, DatasetName};
 
@@ -74,6 +74,44 @@ impl Scene {
 
     pub(crate) async fn lxd_snapshot(&self, name: &str) {
         self.fake.lxd_snapshot("web", name).await;
+    }
+
+    /// The host goes down: nothing runs afterwards.
+    pub(crate) async fn reboot(&self) {
+        for name in ["web", "web-2"] {
+            let id: InstanceRef = name.parse().expect("a legal name");
+            let client = self.fake.client();
+            let found = Instances::get(&client, &id).await.expect("LXD answers");
+            if found.is_some_and(|found| found.state != InstanceState::Stopped) {
+                let stopped = Instances::stop(&client, &id, STOP).await;
+                stopped.expect("it stops");
+            }
+        }
+    }
+
+    pub(crate) async fn start(&self, id: &InstanceRef) {
+        let started = Instances::start(&self.fake.client(), id).await;
+        started.expect("it starts");
+    }
+
+    /// Starts what there is, a destroyed instance too: no files have ids that they should not have.
+    pub(crate) async fn owners_are_right(&self, when: &str) {
+        let destroyed = self.fake.lxd().instance("default", "web").is_none();
+        if destroyed {
+            let resumed = self.run(&What::Resume { start: false }).await;
+            assert!(resumed.is_complete(), "{when}: {resumed:#?}");
+        }
+        self.reboot().await;
+        for name in ["web", "web-2"] {
+            if let Some(instance) = self.fake.lxd().instance("default", name) {
+                let mark = instance.config.get("user.terrarium.operation");
+                assert_eq!(mark, None, "{when}");
+                self.start(&name.parse().expect("a legal name")).await;
+            }
+        }
+        for start in self.fake.starts() {
+            assert!(start.ids_right, "{when}: wrong ids: {start:?}");
+        }
     }
 
     /// Begins a session on `web`, recovering what was cut off.

@@ -2,7 +2,7 @@
 
 use testbed::{Image, Instance, lxc, unique_name, zfs};
 
-use crate::time_machine::{restore, snapshot, snapshots};
+use crate::time_machine::{property, restore, snapshot, snapshots};
 
 #[test]
 fn a_copy_runs_beside_its_source_and_shares_no_identity_with_it() {
@@ -180,10 +180,7 @@ fn a_copy_in_full_and_its_source_are_deleted_in_any_order() {
             "--start",
         ];
         restore(&web, &request).succeeds();
-        assert_eq!(
-            zfs(["get", "-Hpo", "value", "origin", &copy.dataset()]),
-            "-"
-        );
+        assert_eq!(property(&copy.dataset(), "origin"), "-");
         assert_eq!(snapshots(&copy.dataset()), [""; 0]);
         assert_eq!(copy.read_file("/root/f"), "data\n");
         let owner = copy.sh("stat -c %u:%g /root/f").finish().succeeds();

@@ -90,13 +90,14 @@ impl Scene<'_> {
         let instance = || intent.instance.clone();
         let placed = self.pending.holder == goal.dataset;
         let value = |key: &str| self.record.and_then(|it| it.definition.config.get(key));
-        let marked =
-            value(property::LXD_OPERATION).is_some_and(|mark| *mark == intent.operation.as_str());
+        let marked = self.is_marked();
         let made_by_us = marked || value(property::LXD_UUID) == Some(&goal.uuid);
         if placed && self.record.is_some() && (direction == Direction::Nearest || !marked) {
             let left = match (marked, self.is_running()) {
                 (false, _) => Left::Tidying,
                 (true, true) => Left::Mark,
+                // It was made with its map. Another one is what a start has made of the files.
+                (true, false) if self.idmap_now().is_some() => Left::Start,
                 (true, false) => Left::All,
             };
             resume::finish_steps(steps, intent, goal, left);
@@ -116,6 +117,19 @@ impl Scene<'_> {
                         dataset: goal.dataset.clone(),
                     },
                     "what is mounted elsewhere could still be written to",
+                );
+            }
+            if let Some(idmap) = self.idmap_now()
+                && intent.idmap.as_ref() != Some(idmap)
+            {
+                let changes = [(property::IDMAP.to_owned(), Some(idmap.clone()))];
+                steps.then(
+                    Action::SetProperties {
+                        object: goal.dataset.to_string(),
+                        guid: goal.guid,
+                        changes: changes.into(),
+                    },
+                    "a start has shifted the files",
                 );
             }
             steps.then(
