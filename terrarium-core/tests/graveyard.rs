@@ -656,6 +656,49 @@ async fn a_hold_that_comes_between_plan_and_purge_keeps_all_of_it() {
 }
 
 #[tokio::test]
+async fn what_is_in_use_when_its_turn_comes_stops_none_of_the_others() {
+    let scene = Scene::new().await;
+    let first = scene.destroy("web").await;
+    scene.web("again").await;
+    scene.fake.snapshot("web", "other");
+    scene.wait(1);
+    let second = scene.destroy("web").await;
+    let busy = terrarium_zfs::Attempt::new("destroy", "tank/terrarium/graveyard");
+    scene
+        .fake
+        .zfs()
+        .fail_next("destroy", terrarium_zfs::Error::Busy(busy));
+    let reports = scene.purge(&Reap::All, &Silent).await;
+    assert!(
+        matches!(reports[0].error, Some(Error::NotAllDestroyed { .. })),
+        "{reports:#?}"
+    );
+    let graves = [first, second].map(|by| format!("tank/terrarium/graveyard/{by}/web"));
+    let left = scene.ours();
+    let stays = |grave: &&String| left.contains(grave);
+    assert_eq!(graves.iter().filter(stays).count(), 1, "{left:?}");
+    // It does not come back half, and the next purge has it.
+    assert!(scene.plan_resume("web", None).await.is_err());
+    let reports = scene.purge(&Reap::Expired(None), &Silent).await;
+    assert!(reports[0].is_complete(), "{reports:#?}");
+    assert_eq!((scene.ours(), scene.files()), (Vec::new(), 0));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_behind_when_it_was_destroyed_shortens_nothing() {
+    let scene = Scene::new().await;
+    drop(scene.now());
+    scene.fake.snapshot("web", "late");
+    scene.wait(-48);
+    scene.destroy("web").await;
+    scene.wait(48 + 23);
+    assert!(scene.purge(&Reap::Expired(None), &Silent).await.is_empty());
+    scene.wait(2);
+    let reports = scene.purge(&Reap::Expired(None), &Silent).await;
+    assert!(reports[0].is_complete(), "{reports:#?}");
+}
+
+#[tokio::test]
 async fn what_a_rewind_moved_aside_goes_by_time_only_when_nothing_in_it_was_asked_for() {
     let scene = Scene::empty().await;
     scene.web("one").await;

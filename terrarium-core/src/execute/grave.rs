@@ -240,8 +240,22 @@ impl<Z: Zfs, I: Instances> Executor<'_, Z, I> {
             Ok(true) => {
                 let removed = self.details.remove(operation);
                 removed.map_err(|source| self.file_error(source))?;
-                self.destroy(dataset).await
+                match self.destroy(dataset).await {
+                    // One that stays stops none of the others.
+                    Err(Error::Zfs(error)) if is_in_use(&error) => Err(Error::NotAllDestroyed {
+                        destroyed: 0,
+                        source: BatchError::new("destroy", vec![(dataset.to_string(), error)]),
+                    }),
+                    done => done,
+                }
             }
         }
     }
+}
+
+fn is_in_use(error: &terrarium_zfs::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Busy | ErrorKind::HasClones | ErrorKind::HasChildren
+    )
 }

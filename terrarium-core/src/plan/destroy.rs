@@ -36,6 +36,17 @@ pub fn born(covered: &Covered) -> Timestamp {
     datasets.chain(points).min().unwrap_or(Timestamp::MIN)
 }
 
+/// A clock that was set back and is right again shortens nobody's time: it is counted from the newest moment that the
+/// instance's history knows of.
+fn expires(covered: &Covered, now: Timestamp, stays: SignedDuration) -> Timestamp {
+    let newest = covered.points.iter().map(|point| point.created).max();
+    let from = match newest {
+        Some(newest) if !stays.is_zero() => now.max(newest),
+        _ => now,
+    };
+    from.checked_add(stays).unwrap_or(Timestamp::MAX)
+}
+
 /// Plans the destruction of an instance. No data is destroyed by it: the dataset moves out of LXD's reach before LXD
 /// deletes the instance.
 ///
@@ -50,7 +61,7 @@ pub fn plan_destroy(inventory: &Inventory, request: &DestroyRequest) -> Result<P
         .graveyard(&request.operation)
         .and_then(|parent| parent.child(covered.live.leaf()))
         .map_err(terrarium_zfs::Error::from)?;
-    let expires = now.checked_add(request.stays).unwrap_or(Timestamp::MAX);
+    let expires = expires(covered, now, request.stays);
     let safety = unused_name(covered, now);
     let was_running = record.state != InstanceState::Stopped;
     let goal = DestroyGoal {

@@ -93,7 +93,7 @@ pub fn a_copy_shares_nothing_with_what_it_was_copied_from(rig: &dyn ZfsRig) {
     assert_eq!(snapshots(rig, &copy), ["s y"]);
     assert_eq!(snapshot(rig, &received).guid, snapshot(rig, &point).guid);
     assert_eq!(snapshot(rig, &received).clones, []);
-    assert_eq!(snapshot(rig, &point).clones, [clone.clone()]);
+    assert_eq!(snapshot(rig, &point).clones, std::slice::from_ref(&clone));
 
     let guid = snapshot(rig, &received).guid;
     done(rig.zfs().destroy_by_guid(&[(received, guid)]));
