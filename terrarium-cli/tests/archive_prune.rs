@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
+use nix::fcntl::{FcntlArg, fcntl};
 use serde_json::Value;
 use server::{Reaction, Seen, Server, Traits};
 
@@ -436,8 +437,16 @@ fn a_put_upon_a_point_that_was_pruned_meanwhile_stores_nothing_that_is_listed() 
     let whole = stream("content-two");
     let mut child = scene.spawn(&["put", "--name", "web"]);
     let mut stdin = child.stdin.take().expect("a pipe");
-    // More than a pipe holds: it has found its base by now.
     stdin.write_all(&whole[..200_000]).expect("written");
+    // It has found its base once it reads on; a pipe cannot be made smaller than what is in it.
+    let begun = Instant::now();
+    while fcntl(&stdin, FcntlArg::F_SETPIPE_SZ(4096)).is_err() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(50),
+            "it does not read"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
     scene.prune(&[]).done();
     stdin.write_all(&whole[200_000..]).expect("written");
     drop(stdin);

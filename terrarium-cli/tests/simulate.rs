@@ -21,7 +21,7 @@ fn a_history_is_shown_and_drawn() {
     let (code, out, err) = run(folder.path(), &line);
     assert_eq!((code, err.as_str()), (0, ""));
     assert!(
-        out.starts_with("hourly=48,daily=30,monthly=3: after 60d there are"),
+        out.starts_with("frequently=0,hourly=48,daily=30,monthly=3: after 60d there are"),
         "{out}"
     );
     let drawn = std::fs::read_to_string(folder.path().join("history.svg")).expect("a drawing");
@@ -44,7 +44,10 @@ fn a_template_of_a_sanoid_conf_is_simulated_and_what_it_does_not_heed_is_named()
     let of = |template| ["--sanoid-conf", "sanoid.conf", "--template", template];
     let (code, out, err) = run(folder.path(), &of("a"));
     assert_eq!(code, 0, "{err}");
-    assert!(out.starts_with("hourly=5: after 400d there are"), "{out}");
+    assert!(
+        out.starts_with("frequently=0,hourly=5,daily=0,monthly=0: after 400d there are"),
+        "{out}"
+    );
     assert_eq!(
         err,
         "note: sanoid.conf: line 7: monitor has no effect here\n"

@@ -34,11 +34,11 @@ pub struct Status {
 #[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct GraveyardStatus {
-    /// How many there are.
+    /// How many there are that can still come back.
     pub instances: usize,
-    /// Bytes that they hold.
+    /// Bytes that all hold, what is being purged included.
     pub space: u64,
-    /// When the time of the first of them is up.
+    /// When the first of them cannot come back any more.
     pub next_expires: Option<Timestamp>,
 }
 
@@ -138,10 +138,11 @@ pub fn assess(
 fn of_graveyard(inventory: &Inventory, now: Timestamp) -> GraveyardStatus {
     let all = plan_reap(inventory, &Reap::Expired(None), now).entries;
     let destroyed = || all.iter().filter(|entry| entry.what == What::Destroyed);
+    let whole = || destroyed().filter(|entry| !entry.purging);
     GraveyardStatus {
-        instances: destroyed().count(),
+        instances: whole().count(),
         space: destroyed().map(|entry| entry.space).sum(),
-        next_expires: destroyed().map(|entry| entry.expires).min(),
+        next_expires: whole().map(|entry| entry.expires).min(),
     }
 }
 

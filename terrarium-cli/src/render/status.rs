@@ -213,6 +213,13 @@ pub(crate) fn metrics(status: &Status, last_run: Option<&RunRecord>) -> String {
         help: "Bytes that destroyed instances hold.",
         values: one(status.graveyard.space.to_string()),
     });
+    if let Some(expires) = status.graveyard.next_expires {
+        metrics.push(Metric {
+            name: "terrarium_graveyard_next_expiry_timestamp_seconds",
+            help: "When the first of the destroyed instances cannot come back any more.",
+            values: one(expires.as_second().to_string()),
+        });
+    }
     if let Some(run) = last_run {
         metrics.push(Metric {
             name: "terrarium_last_run_timestamp_seconds",

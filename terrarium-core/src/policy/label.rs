@@ -191,7 +191,7 @@ mod tests {
         );
         assert_eq!(
             label("frequently=0,weekly=8").unwrap(),
-            "hourly=24,daily=14,weekly=8,monthly=3"
+            "frequently=0,hourly=24,daily=14,weekly=8,monthly=3"
         );
         assert_eq!(
             label("keep=5").unwrap(),
@@ -200,8 +200,24 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_says_a_label_that_comes_to_the_same_policy() {
+        for text in [
+            "keep=5",
+            "weekly=8",
+            "template=rolling",
+            "template=more,daily=0",
+        ] {
+            let said = label(text).unwrap();
+            assert_eq!(label(&said).unwrap(), said, "{text}");
+        }
+    }
+
+    #[test]
     fn a_template_is_what_the_rest_of_the_label_changes() {
-        assert_eq!(label("template=rolling").unwrap(), "daily=1,keep=5");
+        assert_eq!(
+            label("template=rolling").unwrap(),
+            "frequently=0,hourly=0,daily=1,monthly=0,keep=5"
+        );
         assert_eq!(
             label("template=more,hourly=1").unwrap(),
             "frequently=4,hourly=1,daily=30,monthly=12,yearly=3"

@@ -244,10 +244,15 @@ impl Policy {
 }
 
 impl fmt::Display for Policy {
-    /// As a label would say it.
+    /// As a label would say it. A label changes the default, so what that keeps is named even if nothing of it is kept.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let default = Policy::default();
         let mut separator = "";
-        for (period, count) in self.counts() {
+        for period in Period::ALL {
+            let count = self.count(period);
+            if count == 0 && default.count(period) == 0 {
+                continue;
+            }
             write!(f, "{separator}{period}={count}")?;
             separator = ",";
         }
@@ -304,7 +309,10 @@ mod tests {
         let daily = BTreeMap::from([(Period::Daily, 1), (Period::Hourly, 0)]);
         assert_eq!(policy(&daily, Some(0)), Err(PolicyError::KeepsNothing));
         let rolling = policy(&daily, Some(5)).unwrap();
-        assert_eq!(rolling.to_string(), "daily=1,keep=5");
+        assert_eq!(
+            rolling.to_string(),
+            "frequently=0,hourly=0,daily=1,monthly=0,keep=5"
+        );
         assert_eq!(rolling.count(Period::Hourly), 0);
     }
 

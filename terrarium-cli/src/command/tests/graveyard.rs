@@ -144,3 +144,27 @@ async fn a_purge_says_what_goes_and_what_stays() {
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(!scene.is_running("web"));
 }
+
+#[tokio::test]
+async fn metrics_say_until_when_a_destroyed_instance_can_come_back() {
+    let scene = scene().await;
+    scene.instance(&["destroy", "web", "--yes"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("terrarium.prom");
+    let path = file.to_str().unwrap();
+    scene.terrariumctl(&["status", "--metrics", path]).await;
+    let metrics = std::fs::read_to_string(&file).unwrap();
+    let graveyard = metrics
+        .lines()
+        .filter(|line| line.starts_with("terrarium_graveyard"));
+    let lines: Vec<_> = graveyard.collect();
+    let expires = "2026-11-23T11:00:00Z".parse::<jiff::Timestamp>().unwrap();
+    let expires = expires.as_second();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert_eq!(lines[0], "terrarium_graveyard_instances 1");
+    assert!(lines[1].starts_with("terrarium_graveyard_bytes "));
+    assert_eq!(
+        lines[2],
+        format!("terrarium_graveyard_next_expiry_timestamp_seconds {expires}")
+    );
+}

@@ -54,7 +54,7 @@ fn policy_of(dataset: &str) -> Option<Policy> {
 #[test]
 fn a_dataset_beneath_a_recursive_section_has_what_that_says() {
     let web = policy_of("tank/containers/web").unwrap();
-    assert_eq!(web.to_string(), "hourly=36,daily=30,monthly=3");
+    assert_eq!(web.to_string(), "frequently=0,hourly=36,daily=30,monthly=3");
     assert_eq!(web.schedule.daily, (3, 5));
     assert_eq!(web.schedule.weekly, (7, (23, 30)), "0 is Sunday");
     assert!(web.take && web.prune);
@@ -66,12 +66,15 @@ fn a_dataset_beneath_a_recursive_section_has_what_that_says() {
 #[test]
 fn a_section_is_made_of_defaults_its_templates_in_their_order_and_itself() {
     let db = policy_of("tank/containers/db").unwrap();
-    assert_eq!(db.to_string(), "hourly=96,daily=30,monthly=3");
+    assert_eq!(db.to_string(), "frequently=0,hourly=96,daily=30,monthly=3");
     assert_eq!((db.schedule.hourly_min, db.schedule.daily), (30, (3, 5)));
     let scratch = policy_of("tank/containers/scratch").unwrap();
     assert!(!scratch.take && !scratch.prune);
     let backup = policy_of("tank/backup/web").unwrap();
-    assert_eq!(backup.to_string(), "hourly=48,daily=90,monthly=6");
+    assert_eq!(
+        backup.to_string(),
+        "frequently=0,hourly=48,daily=90,monthly=6"
+    );
     assert!(!backup.take && backup.prune);
 }
 
@@ -80,8 +83,8 @@ fn a_recursive_section_replaces_what_an_earlier_one_said_of_a_child() {
     let text = "[tank/a]\ndaily = 3\n[tank]\nrecursive = yes\ndaily = 7\n[tank/a/b]\nhourly = 1\n";
     let conf = SanoidConf::parse(text).unwrap();
     let daily = |dataset| conf.policy_of(dataset).unwrap().unwrap().to_string();
-    assert_eq!(daily("tank/a"), "hourly=48,daily=7,monthly=6");
-    assert_eq!(daily("tank/a/b"), "hourly=1,daily=7,monthly=6");
+    assert_eq!(daily("tank/a"), "frequently=0,hourly=48,daily=7,monthly=6");
+    assert_eq!(daily("tank/a/b"), "frequently=0,hourly=1,daily=7,monthly=6");
     let skipping = format!("{text}[tank/a/b/c]\nskip_children = yes\n");
     let conf = SanoidConf::parse(&skipping).unwrap();
     assert_eq!(conf.policy_of("tank/a/b/c/d").unwrap(), None);
@@ -94,11 +97,17 @@ fn a_template_is_a_policy_over_sanoids_defaults() {
     let names: Vec<_> = conf.templates().collect();
     assert_eq!(names, ["production", "quiet", "backup", "ignore"]);
     let quiet = conf.template("quiet").unwrap();
-    assert_eq!(quiet.to_string(), "hourly=48,daily=90,monthly=6");
+    assert_eq!(
+        quiet.to_string(),
+        "frequently=0,hourly=48,daily=90,monthly=6"
+    );
     let text = "[template_default]\nmonthly = 0\n[template_a]\nyearly = 2\n";
     let conf = SanoidConf::parse(text).unwrap();
     let a = conf.template("a").unwrap();
-    assert_eq!(a.to_string(), "hourly=48,daily=90,yearly=2");
+    assert_eq!(
+        a.to_string(),
+        "frequently=0,hourly=48,daily=90,monthly=0,yearly=2"
+    );
     let error = conf.template("b").unwrap_err();
     assert_eq!(error.to_string(), "it has no [template_b]");
 }
