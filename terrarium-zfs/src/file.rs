@@ -23,7 +23,8 @@ impl ZfsCore {
     /// The filesystem is mounted for the time of the call, read-only and without a place in the
     /// file system tree: no one else sees the mount, and it goes with its descriptor, even if the
     /// process is killed. Symbolic links are not followed and no other file system is entered.
-    /// While it is mounted the dataset is busy.
+    /// While it is mounted the dataset is busy: until this returns, or, if another thread forks meanwhile, until that
+    /// child has called `execve`.
     ///
     /// # Errors
     /// [`Error::NotFound`] if the dataset does not exist; [`Error::TooLarge`] if the file exceeds

@@ -143,14 +143,19 @@ fn files_are_read_from_mounted_and_unmounted_datasets_and_from_snapshots() {
     assert_eq!(kind(core.read_file(&nowhere, "x", 1)), ErrorKind::NotFound);
 }
 
-#[test]
-fn a_dataset_is_free_as_soon_as_its_file_is_read() {
-    let (core, pool) = (core(), Pool::create());
-    let dataset = named(&pool, "a");
-    for _ in 0..10 {
-        core.create(&dataset, &Properties::new()).expect("created");
-        assert_eq!(core.read_file(&dataset, "x", 1), Ok(None));
-        core.destroy(&dataset).expect("not busy any more");
+/// Alone: a program that another test starts has, until it runs, what this process has open, the mount too.
+mod alone {
+    use super::*;
+
+    #[test]
+    fn a_dataset_is_free_as_soon_as_its_file_is_read() {
+        let (core, pool) = (core(), Pool::create());
+        let dataset = named(&pool, "a");
+        for _ in 0..10 {
+            core.create(&dataset, &Properties::new()).expect("created");
+            assert_eq!(core.read_file(&dataset, "x", 1), Ok(None));
+            core.destroy(&dataset).expect("not busy any more");
+        }
     }
 }
 
