@@ -1,6 +1,7 @@
 //! Flags, and what they are allowed to be.
 
 mod instance;
+mod manual;
 mod points;
 mod policy;
 mod run;
@@ -22,6 +23,8 @@ use terrarium_core::{
 use crate::archive::args::{Archive, IdentityArgs, PlaceArgs, WorkArgs};
 
 pub(crate) use instance::{DestroyArgs, Graveyard, PurgeArgs, ResumeArgs, Whole};
+use manual::COMPLETIONS_EXAMPLES;
+pub(crate) use manual::{CompletionsArgs, ManArgs};
 pub(crate) use points::{Adopt, AdoptArgs, DeleteArgs, EditArgs, GroupRef, PruneArgs};
 use points::{DELETE_EXAMPLES, EDIT_EXAMPLES, PRUNE_EXAMPLES};
 use policy::SIMULATE_EXAMPLES;
@@ -48,7 +51,8 @@ Environment:
   TERRARIUM_STATE_DIR     files that outlast a reboot [default: /var/lib/terrarium]
   TERRARIUM_RUN_DIR       locks [default: /run/terrarium]
                           (with --pool-file PATH the default of both is PATH.terrarium)
-  TZ                      the zone that times are read and shown in";
+  TZ                      the zone that times are read and shown in
+  NO_COLOR                no colours, on a terminal either";
 
 const LIST_EXAMPLES: &str = "\
 With --source archive neither LXD nor ZFS is asked: what the archive has of instances that are gone is listed too. With
@@ -183,6 +187,9 @@ pub(crate) struct Cli {
     /// Show every step and what became of it
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
+    /// Tell nothing of how far it is, and no notes: answers, warnings and errors only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -214,6 +221,11 @@ pub(crate) enum Topic {
     /// Have systemd call `terrariumctl run` every quarter of an hour
     #[command(subcommand, arg_required_else_help = true)]
     Timers(timers::Timers),
+    /// Write what makes a shell complete these commands
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+    /// Write the manual pages
+    Man(ManArgs),
 }
 
 #[derive(Debug, Subcommand)]

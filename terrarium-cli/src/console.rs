@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde::Serialize;
 
 use crate::exit::{Exit, Failure};
-use crate::render::escape_controls;
+use crate::render::{colour, escape_controls};
 
 /// Where answers to questions come from.
 pub(crate) type Input = Arc<Mutex<dyn BufRead + Send>>;
@@ -22,23 +22,50 @@ pub(crate) struct Console {
     pub(crate) verbose: bool,
     /// Somebody watches: steps are shown as they begin.
     pub(crate) watched: bool,
+    /// Nothing is told but failures and warnings.
+    pub(crate) quiet: bool,
+    /// Whether answers, and what is told, go to a terminal that shows colours.
+    colours: Colours,
+}
+
+/// How much a process says of its own accord.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    /// Answers are JSON.
+    pub(crate) json: bool,
+    /// Every step is shown.
+    pub(crate) verbose: bool,
+    /// Nothing is told but failures and warnings.
+    pub(crate) quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Colours {
+    out: bool,
+    err: bool,
 }
 
 impl Console {
     /// The process's own streams. Questions are asked only where somebody sees them and can answer.
-    pub(crate) fn of_the_process(json: bool, verbose: bool) -> Self {
-        let watched = io::stderr().is_terminal();
-        let input = (watched && io::stdin().is_terminal()).then(|| {
+    pub(crate) fn of_the_process(manner: Manner) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let input = (terminal && io::stdin().is_terminal()).then(|| {
             let stdin: Input = Arc::new(Mutex::new(BufReader::new(io::stdin())));
             stdin
         });
+        let wanted = colour::is_wanted();
         Self {
             out: Mutex::new(Box::new(io::stdout())),
             err: Mutex::new(Box::new(io::stderr())),
             input,
-            json,
-            verbose,
-            watched,
+            json: manner.json,
+            verbose: manner.verbose,
+            watched: terminal && !manner.quiet,
+            quiet: manner.quiet,
+            colours: Colours {
+                out: wanted && !manner.json && io::stdout().is_terminal(),
+                err: wanted && terminal,
+            },
         }
     }
 
@@ -56,6 +83,8 @@ impl Console {
             input,
             json: false,
             verbose: false,
+            quiet: false,
+            colours: Colours::default(),
         }
     }
 
@@ -64,8 +93,8 @@ impl Console {
     /// # Errors
     /// [`Failure`] if it cannot be written. A reader that has gone away is no failure: it has read enough.
     pub(crate) fn answer(&self, text: &str) -> Result<(), Failure> {
-        self.answer_bytes(escape_controls(text).as_bytes())
-            .map(drop)
+        let text = colour::paint(&escape_controls(text), self.colours.out);
+        self.answer_bytes(text.as_bytes()).map(drop)
     }
 
     /// Writes bytes to standard output as they are, and says whether anybody still reads.
@@ -96,14 +125,22 @@ impl Console {
 
     /// Tells a person something. Nothing depends on whether it can be written.
     pub(crate) fn tell(&self, text: &str) {
+        let text = colour::paint(&escape_controls(text), self.colours.err);
         let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = writeln!(err, "{}", escape_controls(text));
+        let _ = writeln!(err, "{text}");
+    }
+
+    /// Tells a person something that may be left out.
+    pub(crate) fn remark(&self, text: &str) {
+        if !self.quiet {
+            self.tell(text);
+        }
     }
 
     /// Shows how far something is: on a terminal in one line, which the next one takes the place of.
     pub(crate) fn status(&self, text: &str) {
         if !self.watched {
-            return self.tell(text);
+            return self.remark(text);
         }
         let mut err = self.err.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = write!(err, "\r{}\x1b[K", escape_controls(text));

@@ -11,6 +11,7 @@ mod console;
 mod exit;
 #[cfg(feature = "fault-injection")]
 mod fault;
+mod manual;
 mod memory;
 mod progress;
 mod render;

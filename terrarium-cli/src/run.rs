@@ -15,8 +15,9 @@ use tokio::runtime::Runtime;
 use crate::archive;
 use crate::args::{Backup, Cli, Needs, Stream, Topic};
 use crate::command::{self, Context};
-use crate::console::Console;
+use crate::console::{Console, Manner};
 use crate::exit::{Exit, Failure};
+use crate::manual;
 use crate::render;
 use crate::signal::{self, Interrupt};
 use crate::site::{self, Site};
@@ -27,7 +28,11 @@ pub(crate) fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let exit = match Cli::try_parse_from(&arguments) {
         Ok(cli) => {
-            let console = Arc::new(Console::of_the_process(cli.json, cli.verbose));
+            let console = Arc::new(Console::of_the_process(Manner {
+                json: cli.json,
+                verbose: cli.verbose,
+                quiet: cli.quiet,
+            }));
             carry_out(&cli, &console).unwrap_or_else(|failure| render::show(&console, &failure))
         }
         Err(error) => refuse_arguments(&error, &arguments),
@@ -59,6 +64,8 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
             of_host = Backup::Graveyard(what.clone());
             &of_host
         }
+        Topic::Completions(args) => return manual::completions(args, console),
+        Topic::Man(args) => return manual::man(args),
         Topic::Archive(_) if cli.pool_file.is_some() => {
             let why = "--pool-file is for backup commands; an archive needs no pool";
             return Err(Failure::new(Exit::Usage, why));
@@ -157,7 +164,10 @@ async fn connect() -> Result<Host<ZfsCore, Client>, Failure> {
 /// What the command line is answered with if it is not a command: help, the version, or what is wrong with it.
 fn refuse_arguments(error: &clap::Error, arguments: &[OsString]) -> Exit {
     let json = arguments.iter().any(|argument| argument == "--json");
-    let console = Console::of_the_process(json, false);
+    let console = Console::of_the_process(Manner {
+        json,
+        ..Manner::default()
+    });
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {

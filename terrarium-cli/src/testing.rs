@@ -156,6 +156,7 @@ impl Scene {
         let (out, err) = (Buffer::default(), Buffer::default());
         let mut console = Console::of(out.clone(), err.clone(), input);
         console.json = cli.json;
+        console.quiet = cli.quiet;
         console.verbose = cli.verbose;
         let context = Context {
             console: Arc::new(console),

@@ -198,7 +198,7 @@ impl Reading {
                 )
             })?;
             self.read(point, File::from(output), session).await?;
-            session.console.tell(&told(point, "read"));
+            session.console.remark(&told(point, "read"));
         }
         Ok(Exit::Done)
     }

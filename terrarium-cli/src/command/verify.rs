@@ -92,7 +92,7 @@ pub(crate) async fn verify<Z: Zfs, I: Instances>(
     }
     if let Some(failure) = &unreachable {
         let why = render::one_line(&failure.message);
-        console.tell(&format!("note: what is on this host is not known: {why}"));
+        console.remark(&format!("note: what is on this host is not known: {why}"));
     }
     Ok(exit)
 }

@@ -1,6 +1,7 @@
 //! Text and JSON of what terrarium-core answers.
 
 pub(crate) mod archive;
+pub(crate) mod colour;
 pub(crate) mod drill;
 pub(crate) mod edited;
 pub(crate) mod everywhere;
