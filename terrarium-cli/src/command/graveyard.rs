@@ -20,9 +20,13 @@ pub(crate) async fn list<Z: Zfs, I: Instances>(
     let now = (context.clock)();
     let planner = host.look(now.clone()).await?;
     let found = planner.survey_graveyard(&Reap::Expired(None));
+    let exit = match planner.inventory().problems.is_empty() {
+        true => Exit::Done,
+        false => Exit::Unavailable,
+    };
     let console = &context.console;
     if console.json {
-        console.answer_json(&graveyard::Listed::new(&found))?;
+        console.answer_json(&graveyard::Listed::new(&found, exit))?;
     } else {
         console.answer(&graveyard::list(&found, &now, &context.site))?;
     }
@@ -32,10 +36,7 @@ pub(crate) async fn list<Z: Zfs, I: Instances>(
             "warning: storage pool {pool} cannot be read: {why}"
         ));
     }
-    Ok(match planner.inventory().problems.is_empty() {
-        true => Exit::Done,
-        false => Exit::Unavailable,
-    })
+    Ok(exit)
 }
 
 /// Destroys for ever what was destroyed or moved aside.
@@ -71,7 +72,7 @@ pub(crate) async fn purge<Z: Zfs, I: Instances>(
     };
     if found.doomed().next().is_none() {
         if console.json {
-            console.answer_json(&graveyard::Purge::done(&found, &[], &[]))?;
+            console.answer_json(&graveyard::Purge::done(&found, &[], &[], kept))?;
         } else {
             console.answer(&graveyard::done(&found, &[]))?;
         }
@@ -95,7 +96,7 @@ pub(crate) async fn purge<Z: Zfs, I: Instances>(
         exit = Exit::Failed;
     }
     if console.json {
-        console.answer_json(&graveyard::Purge::done(&found, &reports, &failures))?;
+        console.answer_json(&graveyard::Purge::done(&found, &reports, &failures, exit))?;
         return Ok(exit);
     }
     console.answer(&graveyard::done(&found, &reports))?;

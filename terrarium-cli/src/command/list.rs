@@ -26,18 +26,18 @@ pub(crate) async fn list<Z: Zfs, I: Instances>(
     if !args.instances.is_empty() {
         narrow(&mut inventory, &args.instances);
     }
+    // What can be read is shown; a pool that cannot be read may well be back in a moment.
+    let exit = match inventory.problems.is_empty() {
+        true => Exit::Done,
+        false => Exit::Unavailable,
+    };
     let console = &context.console;
     if console.json {
-        console.answer_json(&render::points::json(&inventory))?;
+        console.answer_json(&render::points::json(&inventory, exit))?;
     } else {
         console.answer(&render::points::text(&inventory, &now, &context.site))?;
     }
-    // What could be read was shown; a pool that cannot be read may well be back in a moment.
-    Ok(if inventory.problems.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Done.merge(Exit::Unavailable)
-    })
+    Ok(exit)
 }
 
 /// Leaves only what concerns the instances that were asked for.

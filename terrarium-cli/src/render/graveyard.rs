@@ -11,20 +11,22 @@ use terrarium_core::{Outcome, Report};
 
 use super::table::{Align, Table};
 use super::{JSON_VERSION, one_line, units};
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::site::Site;
 
 /// What `graveyard list --json` answers.
 #[derive(Serialize)]
 pub(crate) struct Listed<'a> {
     version: u32,
+    exit_code: u8,
     entries: &'a [Entry],
 }
 
 impl<'a> Listed<'a> {
-    pub(crate) fn new(found: &'a Reaping) -> Self {
+    pub(crate) fn new(found: &'a Reaping, exit: Exit) -> Self {
         Self {
             version: JSON_VERSION,
+            exit_code: exit.code(),
             entries: &found.entries,
         }
     }
@@ -34,6 +36,7 @@ impl<'a> Listed<'a> {
 #[derive(Serialize)]
 pub(crate) struct Purge<'a> {
     version: u32,
+    exit_code: u8,
     dry_run: bool,
     purged: Vec<&'a Entry>,
     kept: Vec<&'a Entry>,
@@ -45,6 +48,7 @@ impl<'a> Purge<'a> {
     pub(crate) fn planned(found: &'a Reaping) -> Self {
         Self {
             version: JSON_VERSION,
+            exit_code: Exit::Done.code(),
             dry_run: true,
             purged: found.doomed().collect(),
             kept: found.kept().collect(),
@@ -53,8 +57,14 @@ impl<'a> Purge<'a> {
         }
     }
 
-    pub(crate) fn done(found: &'a Reaping, reports: &'a [Report], failures: &'a [Failure]) -> Self {
+    pub(crate) fn done(
+        found: &'a Reaping,
+        reports: &'a [Report],
+        failures: &'a [Failure],
+        exit: Exit,
+    ) -> Self {
         Self {
+            exit_code: exit.code(),
             dry_run: false,
             purged: purged(found, reports).collect(),
             reports,

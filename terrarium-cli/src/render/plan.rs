@@ -14,6 +14,7 @@ use terrarium_zfs::{DatasetName, SnapshotName, UserProperties};
 
 use super::{JSON_VERSION, one_line, units};
 use crate::confirm::Question;
+use crate::exit::Exit;
 use crate::site::Site;
 
 /// A plan with all its steps and their reasons.
@@ -367,6 +368,7 @@ pub(crate) fn recoveries_first<'a>(
 #[derive(Serialize)]
 pub(crate) struct Shown<'a> {
     version: u32,
+    exit_code: u8,
     dry_run: bool,
     recovered_first: &'a [PendingShown<'a>],
     plan: Option<&'a Plan>,
@@ -376,6 +378,7 @@ impl<'a> Shown<'a> {
     pub(crate) fn new(plan: Option<&'a Plan>, recovered_first: &'a [PendingShown<'a>]) -> Self {
         Self {
             version: JSON_VERSION,
+            exit_code: Exit::Done.code(),
             dry_run: true,
             recovered_first,
             plan,

@@ -14,6 +14,7 @@ use terrarium_zfs::{DatasetName, Guid, SnapshotName};
 use super::plan::PendingShown;
 use super::table::{Align, Table};
 use super::{JSON_VERSION, one_line, units};
+use crate::exit::Exit;
 use crate::site::Site;
 
 /// What `backup list` answers.
@@ -275,6 +276,7 @@ pub(super) fn state(state: InstanceState) -> &'static str {
 #[derive(Serialize)]
 pub(crate) struct Listing<'a> {
     version: u32,
+    exit_code: u8,
     observed_at: Timestamp,
     instances: Vec<InstanceShown<'a>>,
     problems: &'a [PoolProblem],
@@ -325,9 +327,10 @@ pub(super) struct PointShown<'a> {
 }
 
 /// The same as [`text`], for programs. Points are newest first, wherever they lie.
-pub(crate) fn json(inventory: &Inventory) -> Listing<'_> {
+pub(crate) fn json(inventory: &Inventory, exit: Exit) -> Listing<'_> {
     Listing {
         version: JSON_VERSION,
+        exit_code: exit.code(),
         observed_at: inventory.observed_at,
         instances: inventory.instances.iter().map(instance_shown).collect(),
         problems: &inventory.problems,

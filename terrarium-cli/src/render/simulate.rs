@@ -8,6 +8,7 @@ use terrarium_core::policy::{History, Period, Policy};
 
 use super::table::{Align, Table};
 use super::{JSON_VERSION, units};
+use crate::exit::Exit;
 
 /// Columns of the timeline.
 const WIDTH: usize = 64;
@@ -67,12 +68,14 @@ pub(crate) fn json<'a>(policy: &'a Policy, history: &'a History) -> impl Seriali
     #[derive(Serialize)]
     struct Answer<'a> {
         version: u32,
+        exit_code: u8,
         policy: &'a Policy,
         most: u64,
         history: &'a History,
     }
     Answer {
         version: JSON_VERSION,
+        exit_code: Exit::Done.code(),
         policy,
         most: history.most(),
         history,
