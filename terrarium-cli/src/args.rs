@@ -1,5 +1,6 @@
 //! Flags, and what they are allowed to be.
 
+mod guard;
 mod instance;
 mod manual;
 mod points;
@@ -22,6 +23,8 @@ use terrarium_core::{
 
 use crate::archive::args::{Archive, IdentityArgs, PlaceArgs, WorkArgs};
 
+use guard::GUARD_EXAMPLES;
+pub(crate) use guard::GuardArgs;
 pub(crate) use instance::{DestroyArgs, Graveyard, PurgeArgs, ResumeArgs, Whole};
 use manual::COMPLETIONS_EXAMPLES;
 pub(crate) use manual::{CompletionsArgs, ManArgs};
@@ -200,6 +203,9 @@ pub(crate) enum Topic {
     /// Destroy an instance so that it can come back, and bring it back
     #[command(subcommand, arg_required_else_help = true)]
     Instance(Whole),
+    /// Try something out on an instance, and bring it back if that fails
+    #[command(after_help = GUARD_EXAMPLES)]
+    Guard(GuardArgs),
     /// Show and purge what was destroyed or moved aside
     #[command(subcommand, arg_required_else_help = true)]
     Graveyard(Graveyard),

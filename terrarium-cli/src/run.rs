@@ -13,7 +13,7 @@ use terrarium_zfs::ZfsCore;
 use tokio::runtime::Runtime;
 
 use crate::archive;
-use crate::args::{Backup, Cli, Needs, Stream, Topic};
+use crate::args::{Backup, Cli, GuardArgs, Needs, Stream, Topic};
 use crate::command::{self, Context};
 use crate::console::{Console, Manner};
 use crate::exit::{Exit, Failure};
@@ -66,6 +66,12 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
         }
         Topic::Completions(args) => return manual::completions(args, console),
         Topic::Man(args) => return manual::man(args),
+        Topic::Guard(args) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(guarded(args, cli, console));
+            runtime.shutdown_background();
+            return outcome;
+        }
         Topic::Archive(_) if cli.pool_file.is_some() => {
             let why = "--pool-file is for backup commands; an archive needs no pool";
             return Err(Failure::new(Exit::Usage, why));
@@ -102,12 +108,7 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
     };
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
-        let context = Context {
-            console: Arc::clone(console),
-            clock: Zoned::now,
-            interrupt: Interrupt::default(),
-            site: Site::asked_for(cli.pool_file.clone()),
-        };
+        let context = context(cli, console);
         let watch = || {
             if command.changes_something() || command.needs() != Needs::Host {
                 signal::watch(&context.interrupt, &context.console);
@@ -140,6 +141,30 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
     // A thread may still wait for an answer that nobody wants any more.
     runtime.shutdown_background();
     outcome
+}
+
+/// What a command works with besides its host.
+fn context(cli: &Cli, console: &Arc<Console>) -> Context {
+    Context {
+        console: Arc::clone(console),
+        clock: Zoned::now,
+        interrupt: Interrupt::default(),
+        site: Site::asked_for(cli.pool_file.clone()),
+    }
+}
+
+async fn guarded(args: &GuardArgs, cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
+    let context = context(cli, console);
+    signal::watch(&context.interrupt, &context.console);
+    match &context.site {
+        Site::Host => command::guard(connect, args, &context).await,
+        Site::PoolFile(_) if args.check.is_some() => {
+            let what = "cannot check an instance of a pool file: it does not run";
+            let help = "leave out --check: CMD can look itself";
+            Err(Failure::new(Exit::Usage, what).with_help(help))
+        }
+        Site::PoolFile(file) => command::guard(async || file.open(), args, &context).await,
+    }
 }
 
 fn runtime() -> Result<Runtime, Failure> {

@@ -16,6 +16,8 @@ pub(crate) struct Interrupt(Arc<State>);
 #[derive(Default)]
 struct State {
     raised: AtomicBool,
+    /// By SIGTERM, which nobody else of our group has got.
+    terminated: AtomicBool,
     working: AtomicBool,
     wake: Notify,
 }
@@ -51,6 +53,17 @@ impl Interrupt {
         self.0.wake.notify_waiters();
     }
 
+    /// Until a SIGTERM comes.
+    pub(crate) async fn terminated(&self) {
+        loop {
+            let woken = self.0.wake.notified();
+            if self.0.terminated.load(Ordering::SeqCst) {
+                return;
+            }
+            woken.await;
+        }
+    }
+
     /// Until a signal comes.
     pub(crate) async fn wait(&self) {
         let woken = self.0.wake.notified();
@@ -81,7 +94,7 @@ async fn listen(mut int: Signal, mut term: Signal, interrupt: Interrupt, console
     loop {
         tokio::select! {
             _ = int.recv() => {}
-            _ = term.recv() => {}
+            _ = term.recv() => interrupt.0.terminated.store(true, Ordering::SeqCst),
         }
         let again = interrupt.is_raised();
         interrupt.raise();

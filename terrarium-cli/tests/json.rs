@@ -49,22 +49,16 @@ struct Seen<'a> {
 impl Seen<'_> {
     /// Notes the fields of what a command answers on the pool file.
     fn here(&mut self, name: &str, more: &[&str]) {
-        let line: Vec<&str> = name
-            .split(' ')
-            .chain(more.iter().copied())
-            .chain(["--json"])
-            .collect();
+        let words = ["--json"].into_iter().chain(name.split(' '));
+        let line: Vec<&str> = words.chain(more.iter().copied()).collect();
         let said = self.archived.here(&line);
         self.note(name, &said);
     }
 
     /// The same of a command that needs no pool.
     fn anywhere(&mut self, name: &str, more: &[&str]) {
-        let line: Vec<&str> = name
-            .split(' ')
-            .chain(more.iter().copied())
-            .chain(["--json"])
-            .collect();
+        let words = ["--json"].into_iter().chain(name.split(' '));
+        let line: Vec<&str> = words.chain(more.iter().copied()).collect();
         let said = self.archived.run(&line);
         self.note(name, &said);
     }
@@ -140,6 +134,8 @@ fn every_answer_has_the_fields_that_are_documented() {
     );
     seen.here("backup prune", &["--dry-run"]);
     seen.here("backup prune", &["--yes"]);
+    seen.here("guard", &["--instance", "web", "--", "true"]);
+    seen.here("guard", &["--instance", "web", "--", "false"]);
     seen.here("run", &["--dry-run"]);
     seen.here("run", &[]);
     seen.here("status", &[]);

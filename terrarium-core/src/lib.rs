@@ -67,8 +67,9 @@ pub use host::boot::{BootReport, BootRequest, BootVerdict, Halt};
 pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, FetchedStream};
 pub use host::policies::surplus;
 pub use host::{
-    Access, Begun, Destination, DestroyRequest, Folders, Hook, HookOutcome, HookRun, Host, Planner,
-    Pruning, Purged, RestoreRequest, RunFailure, RunRecord, RunReport, Session, Skipped, Taken,
+    Access, Begun, Checked, Destination, DestroyRequest, Folders, Guard, GuardError, Hook,
+    HookOutcome, HookRun, Host, Planner, Pruning, Purged, RestoreRequest, RunFailure, RunRecord,
+    RunReport, Session, Skipped, Taken,
 };
 pub use instances::{
     CommandOutput, Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances,

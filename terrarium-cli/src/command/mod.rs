@@ -7,6 +7,7 @@ mod edit;
 pub(crate) mod everywhere;
 mod export;
 mod graveyard;
+mod guard;
 mod instance;
 mod list;
 mod list_everywhere;
@@ -39,6 +40,7 @@ use crate::signal::Interrupt;
 use crate::site::Site;
 
 pub(crate) use change::Doing;
+pub(crate) use guard::guard;
 pub(crate) use stream_info::stream_info;
 pub(crate) use stream_look::stream_look;
 
