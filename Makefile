@@ -4,7 +4,7 @@
 # need Debian 12 and refuse elsewhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test fuzz-smoke e2e soak bench bench-archive
+.PHONY: help setup demo lint test fuzz-smoke e2e soak package bench bench-archive
 
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -47,6 +47,10 @@ e2e: ## The tests in the virtual machine (ARGS=FILTER, KEEP=1, VM=NAME of a runn
 soak: ## All tests in the virtual machine, the long ones too (ARGS, KEEP, VM as for e2e)
 	scripts/setup e2e
 	testbed/e2e --limit 150m $(if $(KEEP),--keep) $(if $(VM),--vm '$(VM)') -- $(ARGS)
+
+package: ## Debian packages, into target/package
+	scripts/setup package
+	scripts/package
 
 bench: ## The benchmarks that need real ZFS, in the virtual machine (ARGS=FILTER)
 	scripts/setup e2e

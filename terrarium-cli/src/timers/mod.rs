@@ -20,6 +20,8 @@ use units::{MARK, SERVICE, TIMER, Unit, units};
 
 /// Where systemd looks for units of the administrator.
 const SYSTEM: &str = "/etc/systemd/system";
+/// Where packages put theirs. One of the administrator's hides it.
+const PACKAGED: &str = "/usr/lib/systemd/system";
 
 /// Carries out a command about the timer.
 pub(crate) async fn timers(command: &Timers, console: &Console) -> Result<Exit, Failure> {
@@ -101,6 +103,12 @@ async fn install(args: &InstallArgs, console: &Console) -> Result<Exit, Failure>
         let what = match found(&path)? {
             Found::Ours(text) if text == unit.text => What::Unchanged,
             Found::Foreign => return Err(foreign(&path)),
+            Found::Nothing if is_packaged(folder, unit)? => {
+                let path = Path::new(PACKAGED).join(unit.name);
+                let what = What::Unchanged;
+                placed.push(Placed { path, what });
+                continue;
+            }
             Found::Ours(_) | Found::Nothing => {
                 new.push((path.clone(), unit));
                 What::Written
@@ -156,8 +164,9 @@ fn remove(args: &RemoveArgs, console: &Console) -> Result<Exit, Failure> {
         placed.push(Placed { path, what });
     }
     let is_there = placed.iter().any(|unit| unit.what == What::Removed);
-    if !args.dry_run && is_there {
-        let is_systems = folder == Path::new(SYSTEM);
+    let is_systems = folder == Path::new(SYSTEM);
+    let is_packaged = is_systems && !is_there && are_packaged()?;
+    if !args.dry_run && (is_there || is_packaged) {
         if is_systems {
             systemd::disable(TIMER)?;
         }
@@ -177,6 +186,11 @@ fn remove(args: &RemoveArgs, console: &Console) -> Result<Exit, Failure> {
     };
     if console.json {
         console.answer_json(&changed)?;
+    } else if is_packaged {
+        let would = if args.dry_run { "would be" } else { "is" };
+        let text =
+            format!("the timer {would} stopped; the units belong to the package, and stay\n");
+        console.answer(&text)?;
     } else {
         console.answer(&changed.lines())?;
     }
@@ -204,7 +218,7 @@ impl Changed {
 struct Status {
     version: u32,
     exit_code: u8,
-    /// Whether both units are there and ours.
+    /// Whether both units are there and ours, or those of a package.
     installed: bool,
     /// What systemd says of them; nothing if it cannot be asked.
     #[serde(flatten)]
@@ -217,6 +231,7 @@ fn status(args: &FolderArgs, console: &Console) -> Result<Exit, Failure> {
         installed &= matches!(found(&args.unit_dir.join(name))?, Found::Ours(_));
     }
     let is_systems = args.unit_dir == Path::new(SYSTEM);
+    installed |= is_systems && are_packaged()?;
     let shown = if installed && is_systems {
         Some(systemd::show()?)
     } else {
@@ -273,6 +288,21 @@ fn found(path: &Path) -> Result<Found, Failure> {
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(Found::Foreign),
         Err(error) => Err(cannot("read", path, &error)),
     }
+}
+
+/// Whether a package has put the same unit where systemd finds it too.
+fn is_packaged(folder: &Path, unit: &Unit) -> Result<bool, Failure> {
+    let found = found(&Path::new(PACKAGED).join(unit.name))?;
+    Ok(folder == Path::new(SYSTEM) && matches!(found, Found::Ours(text) if text == unit.text))
+}
+
+/// Whether a package has put both units there, whatever they say.
+fn are_packaged() -> Result<bool, Failure> {
+    let mut all = true;
+    for name in [SERVICE, TIMER] {
+        all &= matches!(found(&Path::new(PACKAGED).join(name))?, Found::Ours(_));
+    }
+    Ok(all)
 }
 
 fn foreign(path: &Path) -> Failure {

@@ -10,6 +10,7 @@ mod boot_drill;
 mod core_conformance;
 mod embedded_engine;
 mod graveyard;
+mod guard;
 mod guest;
 mod hooks;
 mod ill_pools;
