@@ -23,6 +23,9 @@ lint: ## Formatting, clippy and documentation; a warning is an error
 	cargo fmt --all --check
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	cargo clippy --package terrarium-core --no-default-features --locked -- -D warnings
+	@echo "planners without anything asynchronous:"
+	! cargo tree --locked --package terrarium-core --no-default-features --edges normal --prefix none | grep -E '^(tokio|hyper|mio|aws[a-z-]*) '
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked
 
 # All features, so that dependencies are compiled once for this and for e2e; the

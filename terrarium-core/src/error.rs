@@ -309,6 +309,7 @@ impl Error {
                 destroyed: 0,
                 source,
             } => class_of_batch(source),
+            #[cfg(feature = "host")]
             Error::Instances(InstancesError::Lxd { source, .. }) => class_of_lxd(source),
             Error::Instances(InstancesError::Pool { source, .. }) => class_of_zfs(source.kind()),
             Error::Instances(InstancesError::Answer { .. })
@@ -324,11 +325,12 @@ impl Error {
 
     /// Whether LXD may still do what it was asked for.
     pub(crate) fn is_open(&self) -> bool {
-        use lxd_client::ErrorKind::{Protocol, Unavailable, Unknown};
-        let Error::Instances(InstancesError::Lxd { source, .. }) = self else {
-            return false;
-        };
-        matches!(source.kind(), Unknown | Unavailable | Protocol)
+        #[cfg(feature = "host")]
+        if let Error::Instances(InstancesError::Lxd { source, .. }) = self {
+            use lxd_client::ErrorKind::{Protocol, Unavailable, Unknown};
+            return matches!(source.kind(), Unknown | Unavailable | Protocol);
+        }
+        false
     }
 
     /// What the caller can do about it, where there is something to do.
@@ -370,6 +372,7 @@ impl Error {
                 "a snapshot at or before the point is being sent or is mounted; wait for it, or unmount it".to_owned(),
             ),
             Error::Zfs(error) => error.help().map(Into::into),
+            #[cfg(feature = "host")]
             Error::Instances(InstancesError::Lxd { source, .. }) => source.help().map(Into::into),
             Error::Instances(InstancesError::Pool { source, .. }) => source.help().map(Into::into),
             Error::Instances(InstancesError::DoesNotRun { .. }) => Some(
@@ -427,6 +430,7 @@ fn class_of_zfs(kind: ErrorKind) -> Class {
     }
 }
 
+#[cfg(feature = "host")]
 fn class_of_lxd(error: &lxd_client::Error) -> Class {
     use lxd_client::ErrorKind as Kind;
     match error.kind() {

@@ -19,7 +19,6 @@ use std::sync::Arc;
 
 pub use grave::{DestroyRequest, Purged};
 pub use guard::{Checked, Guard, GuardError};
-pub use hooks::{Hook, HookOutcome, HookRun};
 pub use prune::{Pruning, Skipped};
 pub use run::{RunFailure, RunRecord, RunReport, Taken};
 
@@ -31,9 +30,10 @@ use crate::error::Error;
 use crate::execute::{Executor, Progress};
 use crate::idmap;
 use crate::instances::{InstanceRecord, Instances, InstancesError, Stop};
-use crate::inventory::{Inventory, observe};
+use crate::inventory::Inventory;
 use crate::lock::{Lock, LockDir};
 use crate::names::{Alias, InstanceRef, OperationId, ProjectName};
+use crate::observe::observe;
 use crate::plan::{
     AsNewRequest, Direction, IdentityPolicy, Notice, Plan, Purpose, RewindRequest, SnapshotRequest,
     last_rewind, plan_as_new, plan_rewind, plan_rollback, plan_snapshot, plan_start,

@@ -213,6 +213,7 @@ pub enum InstancesError {
         timeout: Duration,
     },
     /// LXD answered with an error, or did not answer.
+    #[cfg(feature = "host")]
     #[error("cannot {operation} {target}")]
     Lxd {
         /// What was asked, in the imperative.

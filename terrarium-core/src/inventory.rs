@@ -1,7 +1,6 @@
-//! Observe: what LXD and ZFS say about every instance, read once.
+//! What LXD and ZFS say about every instance at one moment.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -9,14 +8,13 @@ use terrarium_zfs::{Dataset, DatasetKind, DatasetName, Guid, Listing, Snapshot};
 
 use crate::error::Error;
 use crate::grave::GraveRecord;
-use crate::instances::{InstanceKind, InstanceRecord, Instances};
+use crate::instances::{InstanceKind, InstanceRecord};
 use crate::intent::{Goal, Intent};
 use crate::layout::PoolLayout;
 use crate::names::{InstanceRef, OperationId};
 use crate::point::{Place, RestorePoint};
 use crate::property;
 use crate::throw_away;
-use crate::zfs::Zfs;
 
 /// Everything that plans are made from, as it was at one moment.
 #[derive(Clone, Debug, Serialize)]
@@ -298,70 +296,8 @@ impl Covered {
     }
 }
 
-/// Reads LXD and ZFS once. A pool that cannot be read becomes a problem of its instances, not of the others.
-///
-/// # Errors
-/// [`Error::Instances`] if LXD does not answer, [`Error::Zfs`] if not one pool could be read.
-pub async fn observe<Z: Zfs, I: Instances>(
-    zfs: &Arc<Z>,
-    instances: &I,
-    now: Timestamp,
-) -> Result<Inventory, Error> {
-    let storage = instances.pools().await?;
-    let mut problems = Vec::new();
-    let mut on_zfs = Vec::new();
-    for pool in storage.iter().filter(|pool| pool.driver == "zfs") {
-        match &pool.dataset {
-            Some(root) => on_zfs.push((pool, root.clone())),
-            // It is being made, or that failed.
-            None => problems.push(PoolProblem {
-                lxd_pool: pool.name.clone(),
-                why: "LXD does not say which dataset it is in".to_owned(),
-            }),
-        }
-    }
-    let reading: Vec<_> = on_zfs
-        .into_iter()
-        .map(|(pool, root)| {
-            let zfs = Arc::clone(zfs);
-            let listing = tokio::task::spawn_blocking(move || {
-                let root = DatasetName::new(&root).map_err(terrarium_zfs::Error::from)?;
-                zfs.list(&root).map(|listing| (root, listing))
-            });
-            (pool, listing)
-        })
-        .collect();
-    let records = instances.list().await?;
-
-    let mut pools = Vec::new();
-    let mut last_error = None;
-    for (pool, listing) in reading {
-        match listing.await.map_err(|_| Error::Interrupted)? {
-            Ok((root, listing)) => pools.push(Pool {
-                layout: PoolLayout::new(&pool.name, root),
-                listing,
-            }),
-            Err(error) => {
-                problems.push(PoolProblem {
-                    lxd_pool: pool.name.clone(),
-                    why: error.to_string(),
-                });
-                last_error = Some(error);
-            }
-        }
-    }
-    if let (true, Some(error)) = (pools.is_empty(), last_error) {
-        return Err(Error::from(error));
-    }
-    let drivers = storage
-        .iter()
-        .map(|pool| (pool.name.as_str(), pool.driver.as_str()))
-        .collect();
-    assemble(records, pools, problems, &drivers, now)
-}
-
 /// Puts together what LXD and ZFS said; no I/O.
-fn assemble(
+pub(crate) fn assemble(
     mut records: Vec<InstanceRecord>,
     pools: Vec<Pool>,
     problems: Vec<PoolProblem>,

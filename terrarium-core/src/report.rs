@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use terrarium_zfs::{BatchError, Guid};
 
 use crate::error::{Class, Error};
-use crate::host::HookRun;
+use crate::hook_run::HookRun;
 use crate::intent::{Goal, Intent};
 use crate::names::{InstanceRef, OperationId};
 use crate::plan::{Action, Notice, Plan, Purpose, Removal, Step};

@@ -6,7 +6,6 @@
 
 mod around;
 
-use std::fmt;
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -19,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use super::Host;
 use crate::error::Error;
+use crate::hook_run::{Hook, HookOutcome, HookRun};
 use crate::instances::{CommandOutput, InstanceState, Instances, InstancesError};
 use crate::lock::Lock;
 use crate::names::InstanceRef;
@@ -44,118 +44,6 @@ setsid sh -c 'sleep "$1"; kill -TERM "-$2"; sleep 5; kill -KILL "-$2"' terrarium
 wait "$it"; code=$?
 kill -TERM "-$limit" 2>/dev/null
 exit "$code""#;
-
-/// Which of the two commands.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hook {
-    /// Before the snapshot.
-    Pre,
-    /// After it.
-    Post,
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Hook::Pre => "the command before the snapshot",
-            Hook::Post => "the command after the snapshot",
-        })
-    }
-}
-
-/// A command around a snapshot, and what became of it.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct HookRun {
-    /// The instance.
-    pub instance: InstanceRef,
-    /// Which one.
-    pub hook: Hook,
-    /// What became of it.
-    #[serde(flatten)]
-    pub outcome: HookOutcome,
-    /// It was owed by a snapshot that was cut off.
-    pub overdue: bool,
-    /// There is no snapshot because of it.
-    pub skips: bool,
-}
-
-/// What became of a command.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-#[serde(tag = "outcome", rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum HookOutcome {
-    /// It came to its end with exit code 0.
-    Done,
-    /// It had another exit code.
-    Failed {
-        /// The code, and a short excerpt of what it wrote.
-        why: String,
-    },
-    /// It took too long and was ended.
-    TimedOut {
-        /// How long it was given.
-        limit_seconds: u64,
-    },
-    /// It could not be run, or nobody knows how it ended.
-    Lost {
-        /// Why.
-        why: String,
-    },
-    /// It was not begun.
-    NotRun {
-        /// Why.
-        why: String,
-    },
-    /// The instance does not run any more: nothing is frozen.
-    NotNeeded,
-}
-
-impl HookRun {
-    fn new(instance: &InstanceRef, hook: Hook, outcome: HookOutcome) -> Self {
-        Self {
-            instance: instance.clone(),
-            hook,
-            outcome,
-            overdue: false,
-            skips: false,
-        }
-    }
-
-    /// What went wrong, in one line; `None` if nothing did.
-    pub fn failure(&self) -> Option<String> {
-        let hook = self.hook;
-        let mut text = match &self.outcome {
-            HookOutcome::Done | HookOutcome::NotNeeded => return None,
-            HookOutcome::Failed { why } => format!("{hook} failed: {why}"),
-            HookOutcome::TimedOut { limit_seconds } => {
-                format!("{hook} did not end within {limit_seconds}s")
-            }
-            HookOutcome::Lost { why } => format!("{hook} was lost: {why}"),
-            HookOutcome::NotRun { why } => format!("{hook} was not run: {why}"),
-        };
-        if self.skips {
-            text.push_str("; no snapshot was taken");
-        } else if let (Hook::Post, HookOutcome::Lost { .. }) = (hook, &self.outcome) {
-            text.push_str("; the next run tries again");
-        } else if hook == Hook::Pre {
-            text.push_str("; the snapshot is marked");
-        }
-        Some(text)
-    }
-
-    /// What a snapshot says about it.
-    fn mark(&self) -> Option<PreOutcome> {
-        match &self.outcome {
-            HookOutcome::Done => Some(PreOutcome::Done),
-            HookOutcome::Failed { .. } | HookOutcome::Lost { .. } => Some(PreOutcome::Failed),
-            HookOutcome::TimedOut { .. } => Some(PreOutcome::TimedOut),
-            HookOutcome::NotRun { .. } => Some(PreOutcome::NotRun),
-            HookOutcome::NotNeeded => None,
-        }
-    }
-}
 
 /// The command that an instance is owed.
 #[derive(Debug, Serialize, Deserialize)]

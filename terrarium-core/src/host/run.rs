@@ -19,9 +19,10 @@ use jiff::{SignedDuration, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 use terrarium_zfs::{ErrorKind, SnapshotName};
 
-use super::{Begun, HookRun, Host, Planner, Skipped, policies};
+use super::{Begun, Host, Planner, Skipped, policies};
 use crate::error::{Class, Error};
 use crate::execute::Progress;
+use crate::hook_run::HookRun;
 use crate::instances::Instances;
 use crate::lock::Lock;
 use crate::names::InstanceRef;

@@ -54,6 +54,7 @@ pub use rewind::{RewindRequest, last_rewind, plan_rewind};
 pub use rollback::plan_rollback;
 pub use run::{Batch, Bundle, Hooked, RunPlan, Scheduled, plan_run};
 pub use snapshot::{SnapshotRequest, plan_snapshot};
+#[cfg(feature = "host")]
 pub(crate) use start::plan_start;
 
 /// Steps in the order they are carried out, and what their planner wants people to know.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use terrarium_zfs::SnapshotName;
 
-use super::HookRun;
 use crate::error::Error;
 use crate::execute::Progress;
+use crate::hook_run::HookRun;
 use crate::host::{Host, RunFailure, RunReport, Session};
 use crate::instances::Instances;
 use crate::names::InstanceRef;
