@@ -1,5 +1,6 @@
 //! Flags, and what they are allowed to be.
 
+pub(crate) mod config;
 mod instance;
 mod points;
 mod policy;
@@ -44,6 +45,7 @@ Environment:
   LXD_SOCKET, LXD_DIR     where LXD is, as for lxc itself (INCUS_SOCKET, INCUS_DIR for Incus)
   TERRARIUM_POOL_FILE     as --pool-file
   TERRARIUM_ARCHIVE       as --archive of the archive commands
+  TERRARIUM_CONFIG        the file of settings [default: /etc/terrarium/config.yaml]
   TERRARIUM_ZPOOL         the program terrarium-zpool [default: beside this one, or in PATH]
   TERRARIUM_STATE_DIR     files that outlast a reboot [default: /var/lib/terrarium]
   TERRARIUM_RUN_DIR       locks [default: /run/terrarium]
@@ -214,6 +216,9 @@ pub(crate) enum Topic {
     /// Have systemd call `terrariumctl run` every quarter of an hour
     #[command(subcommand, arg_required_else_help = true)]
     Timers(timers::Timers),
+    /// Show, export and import the settings of this host
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(config::Config),
 }
 
 #[derive(Debug, Subcommand)]

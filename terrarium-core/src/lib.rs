@@ -14,6 +14,7 @@
 //! `fakes` both can be had in memory, with the feature `embedded` in a pool file, without LXD and without root.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod config;
 pub mod conformance;
 mod copy;
 pub mod details;
