@@ -6,6 +6,7 @@
 
 mod changes;
 mod lists;
+mod projects;
 mod runs;
 
 use std::future::Future;
@@ -48,6 +49,13 @@ pub fn cases() -> Vec<Case> {
         ("what_does_not_exist_is_not_found", |it| {
             Box::pin(lists::what_does_not_exist_is_not_found(it))
         }),
+        ("a_project_is_created_changed_and_deleted", |it| {
+            Box::pin(projects::a_project_is_created_changed_and_deleted(it))
+        }),
+        (
+            "a_project_that_changed_meanwhile_is_not_overwritten",
+            |it| Box::pin(projects::a_project_that_changed_meanwhile_is_not_overwritten(it)),
+        ),
         ("an_update_replaces_and_a_patch_merges", |it| {
             Box::pin(changes::an_update_replaces_and_a_patch_merges(it))
         }),

@@ -1,5 +1,6 @@
 //! Flags, and what they are allowed to be.
 
+pub(crate) mod config;
 mod guard;
 mod instance;
 mod manual;
@@ -50,6 +51,7 @@ Environment:
   LXD_SOCKET, LXD_DIR     where LXD is, as for lxc itself (INCUS_SOCKET, INCUS_DIR for Incus)
   TERRARIUM_POOL_FILE     as --pool-file
   TERRARIUM_ARCHIVE       as --archive of the archive commands
+  TERRARIUM_CONFIG        the file of settings [default: /etc/terrarium/config.yaml]
   TERRARIUM_ZPOOL         the program terrarium-zpool [default: beside this one, or in PATH]
   TERRARIUM_STATE_DIR     files that outlast a reboot [default: /var/lib/terrarium]
   TERRARIUM_RUN_DIR       locks [default: /run/terrarium]
@@ -232,6 +234,9 @@ pub(crate) enum Topic {
     Completions(CompletionsArgs),
     /// Write the manual pages
     Man(ManArgs),
+    /// Show, export and import the settings of this host
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(config::Config),
 }
 
 #[derive(Debug, Subcommand)]

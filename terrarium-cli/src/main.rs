@@ -6,6 +6,7 @@
 mod archive;
 mod args;
 mod command;
+mod config;
 mod confirm;
 mod console;
 mod exit;

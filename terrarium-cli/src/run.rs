@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use crate::archive;
 use crate::args::{Backup, Cli, GuardArgs, Needs, Stream, Topic};
 use crate::command::{self, Context};
+use crate::config;
 use crate::console::{Console, Manner};
 use crate::exit::{Exit, Failure};
 use crate::manual;
@@ -89,6 +90,12 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
         Topic::Timers(command) => {
             let runtime = runtime()?;
             let outcome = runtime.block_on(timers::timers(command, console));
+            runtime.shutdown_background();
+            return outcome;
+        }
+        Topic::Config(command) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(config::config(command, console));
             runtime.shutdown_background();
             return outcome;
         }

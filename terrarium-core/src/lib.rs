@@ -24,6 +24,7 @@
     allow(dead_code, reason = "executing needs more of plans than planning")
 )]
 
+pub mod config;
 #[cfg(feature = "host")]
 pub mod conformance;
 mod copy;

@@ -27,6 +27,7 @@ mod faults;
 mod instances;
 mod invent;
 mod operations;
+mod projects;
 mod routes;
 mod rules;
 mod server;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::server::{Answer, Ask, Lxd, Reply, refuse};
 use super::world::{World, etag, listing, state_of};
-use super::{exec, instances, operations, snapshots, state};
+use super::{exec, instances, operations, projects, snapshots, state};
 use crate::wire::Server;
 
 pub(super) async fn answer(lxd: &Lxd, ask: Ask) -> Answer {
@@ -21,6 +21,9 @@ pub(super) async fn answer(lxd: &Lxd, ask: Ask) -> Answer {
         ("GET", ["instances", name, "logs", file]) => exec::read_log(lxd, name, file),
         ("DELETE", ["instances", name, "logs", file]) => exec::delete_log(lxd, name, file),
         ("GET", path) => look(&lxd.world(), &ask, path),
+        ("POST", ["projects"]) => projects::create(lxd, &ask),
+        ("PUT", ["projects", name]) => projects::update(lxd, &ask, name),
+        ("DELETE", ["projects", name]) => projects::delete(lxd, name),
         ("POST", ["instances"]) => instances::create(lxd, &ask),
         ("PUT", ["instances", name]) => instances::update(lxd, &ask, name),
         ("PATCH", ["instances", name]) => instances::patch(lxd, &ask, name).await,
@@ -54,7 +57,10 @@ fn look(world: &World, ask: &Ask, path: &[&str]) -> Answer {
             let all = all.map(|(name, project)| (format!("/1.0/projects/{name}"), project));
             Ok(Reply::Sync(listing(recursive, all)))
         }
-        ["projects", name] => found(world.projects.get(*name).map(|it| json!(it)), "Project"),
+        ["projects", name] => match world.projects.get(*name) {
+            Some(project) => Ok(Reply::Tagged(json!(project), projects::etag(project))),
+            None => refuse(404, "Project not found"),
+        },
         ["profiles"] => {
             let home = world.profile_home(project);
             let own = world

@@ -314,6 +314,11 @@ pub(super) fn etag(instance: &Instance) -> String {
         instance.ephemeral,
         instance.profiles
     ]);
+    quoted_hash(&hashed)
+}
+
+/// A hash in quotes, as ETags are.
+pub(super) fn quoted_hash(hashed: &serde_json::Value) -> String {
     let mut text = String::from("\"");
     for byte in Sha256::digest(hashed.to_string()) {
         text.push_str(&format!("{byte:02x}"));

@@ -461,6 +461,7 @@ impl PlaceArgs {
                 Style::Virtual => AddressingStyle::Virtual,
             },
             profile: self.s3_profile.clone(),
+            keys: None,
         }
     }
 }

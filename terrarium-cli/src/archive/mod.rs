@@ -25,6 +25,7 @@ use terrarium_s3::archive::{
 use terrarium_s3::crypto::{HostKey, VerifyingKey};
 
 use crate::archive::args::{Archive, Command, PlaceArgs};
+use crate::config;
 use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::signal::{self, Interrupt};
@@ -63,7 +64,7 @@ pub(crate) async fn archive(
     }
     let interrupt = Interrupt::default();
     signal::watch(&interrupt, console);
-    let session = Session::new(&topic.place, console, now, interrupt)?;
+    let session = Session::new(&topic.place, console, now, interrupt).await?;
     let interrupt = session.interrupt.clone();
     match &topic.command {
         Command::Keygen => init::keygen(console),
@@ -80,13 +81,26 @@ pub(crate) async fn archive(
     }
 }
 
-fn location(place: &PlaceArgs) -> Result<Location, Failure> {
+/// The archive that is meant, and how it is reached. Who names one by flag or environment says all of it there; else
+/// the settings of this host are asked.
+async fn place(
+    place: &PlaceArgs,
+    console: &Console,
+    interrupt: &Interrupt,
+) -> Result<(Location, S3Options), Failure> {
+    let s3 = place.s3();
     if let Some(location) = &place.archive {
-        return Ok(location.clone());
+        return Ok((location.clone(), s3));
     }
     match std::env::var("TERRARIUM_ARCHIVE") {
-        Ok(text) if !text.is_empty() => Ok(text.parse::<Location>()?),
-        _ => {
+        Ok(text) if !text.is_empty() => return Ok((text.parse::<Location>()?, s3)),
+        _ => {}
+    }
+    let asking = async { Ok::<_, Failure>(config::observe().await) };
+    let settings = interrupt.or(asking).await?.into_use(console)?;
+    match settings.archive() {
+        Some(text) => Ok((text.parse::<Location>()?, config::reached(&settings, s3))),
+        None => {
             let failure = Failure::new(Exit::Usage, "it is not said which archive is meant");
             Err(failure.with_help("give --archive URL, or set TERRARIUM_ARCHIVE"))
         }
@@ -95,19 +109,20 @@ fn location(place: &PlaceArgs) -> Result<Location, Failure> {
 
 impl<'a> Session<'a> {
     /// Works with the archive that is meant.
-    pub(crate) fn new(
-        place: &PlaceArgs,
+    pub(crate) async fn new(
+        asked: &PlaceArgs,
         console: &'a Console,
         now: Zoned,
         interrupt: Interrupt,
     ) -> Result<Self, Failure> {
+        let (location, s3) = place(asked, console, &interrupt).await?;
         Ok(Self {
             console,
             now,
             interrupt,
             state: HostState::new(site::folders(Folders::default()).state),
-            location: location(place)?,
-            s3: place.s3(),
+            location,
+            s3,
         })
     }
 

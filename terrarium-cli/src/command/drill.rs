@@ -58,7 +58,7 @@ pub(crate) async fn drill<Z: Streams, I: Instances>(
     }
     let now = (context.clock)();
     let (console, interrupt) = (&context.console, &context.interrupt);
-    let session = Session::new(&args.place, console, now.clone(), interrupt.clone())?;
+    let session = Session::new(&args.place, console, now.clone(), interrupt.clone()).await?;
     let identities = Arc::new(interrupt.or(identities(&args.identity)).await?);
     let chosen = interrupt.or(choose(args, &session, &now, context)).await?;
     let sealed = open(&chosen, &identities)?;

@@ -27,7 +27,7 @@ pub(crate) async fn export<Z: Streams, I: Instances>(
 ) -> Result<Exit, Failure> {
     let now = (context.clock)();
     let interrupt = context.interrupt.clone();
-    let access = Access::new(&args.place, &context.console, now.clone(), interrupt)?;
+    let access = Access::new(&args.place, &context.console, now.clone(), interrupt).await?;
     let (archive, key) = context.interrupt.or(access.open_to_write()).await?;
     let looking = async {
         let planner = host.look(now).await?;

@@ -21,7 +21,7 @@ pub(crate) async fn list<Z: Zfs, I: Instances>(
     let now = (context.clock)();
     let console = &context.console;
     let interrupt = &context.interrupt;
-    let session = Session::new(&args.place, console, now.clone(), interrupt.clone())?;
+    let session = Session::new(&args.place, console, now.clone(), interrupt.clone()).await?;
     let mut unreachable = Vec::new();
     let inventory = match here {
         Here::Host(host) if args.source == Sources::All => {

@@ -84,7 +84,7 @@ pub(crate) async fn restore_archived<Z: Streams, I: Instances>(
 /// Finds the point, and what leads to it.
 async fn choose(args: &RestoreArgs, context: &Context, now: &Zoned) -> Result<Chosen, Failure> {
     let interrupt = context.interrupt.clone();
-    let access = Access::new(&args.place, &context.console, now.clone(), interrupt)?;
+    let access = Access::new(&args.place, &context.console, now.clone(), interrupt).await?;
     let archive = access.open().await?;
     access.compare(&archive)?;
     let points = Points::read(&archive).await?;

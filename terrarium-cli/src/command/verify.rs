@@ -29,7 +29,7 @@ pub(crate) async fn verify<Z: Zfs, I: Instances>(
     let now = (context.clock)();
     let console = &context.console;
     let interrupt = &context.interrupt;
-    let session = Session::new(&args.place, console, now.clone(), interrupt.clone())?;
+    let session = Session::new(&args.place, console, now.clone(), interrupt.clone()).await?;
     let depth = match args.deep {
         true => Depth::Deep(Arc::new(interrupt.or(identities(&args.identity)).await?)),
         false => Depth::Shallow,

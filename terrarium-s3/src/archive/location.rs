@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use crate::format::Layout;
 #[cfg(not(feature = "s3"))]
@@ -12,7 +13,7 @@ use crate::store::Attempt;
 use crate::store::addressing::AddressingStyle;
 use crate::store::directory::{DirectoryStore, Leftover};
 #[cfg(feature = "s3")]
-use crate::store::s3::{Credentials, S3Config, S3Store};
+use crate::store::s3::{Credentials, S3Config, S3Store, Secret};
 use crate::store::{InvalidKey, Key, Object, Store, StoreError};
 
 /// Where an archive is: `s3://bucket/prefix` or `file:///folder`.
@@ -60,6 +61,25 @@ pub struct S3Options {
     pub style: AddressingStyle,
     /// A profile in `~/.aws/config` and `~/.aws/credentials`.
     pub profile: Option<String>,
+    /// Who asks, if there is no profile.
+    pub keys: Option<S3Keys>,
+}
+
+/// An access key and its secret, which `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3Keys {
+    /// The id of the key.
+    pub access_key: String,
+    /// Its secret.
+    pub secret_key: Zeroizing<String>,
+}
+
+impl fmt::Debug for S3Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("S3Keys");
+        shown.field("access_key", &self.access_key);
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl Location {
@@ -90,6 +110,12 @@ async fn open_bucket(bucket: &str, s3: &S3Options) -> Result<AnyStore, StoreErro
     config.style = s3.style;
     if let Some(profile) = &s3.profile {
         config.credentials = Credentials::Profile(profile.clone());
+    } else if let Some(keys) = &s3.keys {
+        config.credentials = Credentials::Keys {
+            access_key: keys.access_key.clone(),
+            secret_key: Secret(keys.secret_key.to_string()),
+            session_token: None,
+        };
     }
     S3Store::open(config).await.map(AnyStore::S3)
 }

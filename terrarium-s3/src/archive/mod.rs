@@ -31,7 +31,7 @@ pub use annotate::{AnnotateError, Remark};
 pub use catalog::{Catalog, Entry, Point};
 pub use change::Ignored;
 pub use error::{ArchiveError, ChainError};
-pub use location::{AnyStore, Location, LocationError, S3Options};
+pub use location::{AnyStore, Location, LocationError, S3Keys, S3Options};
 pub use prune::{
     DEFAULT_GRACE, MIN_GRACE, NotRemoved, Outcome, PlannedPoint, PlannedStray, PrunePlan, Pruned,
     Rules, StrayKind, Survey, plan_prune,
