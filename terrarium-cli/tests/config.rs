@@ -138,7 +138,9 @@ fn an_earlier_file_is_imported_shown_without_its_secret_and_exported_with_it() {
     assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
     let written = fs::read_to_string(scene.path("config.yaml")).expect("a file");
     assert!(written.contains(SECRET), "it is the copy to recover from");
-    let mode = fs::metadata(scene.path("config.yaml")).expect("a file").mode();
+    let mode = fs::metadata(scene.path("config.yaml"))
+        .expect("a file")
+        .mode();
     assert_eq!(mode & 0o7777, 0o600);
     let file = scene.path("config.yaml");
     let file = file.to_str().expect("a name");
@@ -151,7 +153,10 @@ fn nothing_is_taken_of_a_file_in_which_anything_is_wrong() {
     let scene = Scene::new();
     let cases = [
         ("terrarium_s3_bukket: b", "terrarium_s3_bukket (file)"),
-        ("terrarium_enable_syncoid: maybe", "terrarium_enable_syncoid (file)"),
+        (
+            "terrarium_enable_syncoid: maybe",
+            "terrarium_enable_syncoid (file)",
+        ),
         ("terrarium_s3_bucket: [b]", "terrarium_s3_bucket (file)"),
         ("terrarium_enable_s3: true", "user.terrarium.s3.enable"),
         ("terrarium_s3_access_key: a", "user.terrarium.s3.access-key"),
