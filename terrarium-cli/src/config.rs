@@ -1,7 +1,7 @@
 //! `config`: the settings of this host, and what the commands of the archive take from them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lxd_client::{Client, ErrorKind};
 use serde::Serialize;
@@ -174,6 +174,44 @@ async fn show(args: &ShowArgs, console: &Console) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
+#[derive(Serialize)]
+struct Exported<'a> {
+    version: u32,
+    exit_code: u8,
+    file: &'a Path,
+    /// How many.
+    settings: usize,
+}
+
+/// What an import changes, or would.
+#[derive(Serialize)]
+struct Imported<'a> {
+    version: u32,
+    exit_code: u8,
+    dry_run: bool,
+    changes: Vec<Changed<'a>>,
+}
+
+#[derive(Serialize)]
+struct Changed<'a> {
+    key: Key,
+    before: Option<&'a Value>,
+    after: &'a Value,
+}
+
+impl Imported<'_> {
+    fn text(&self) -> String {
+        let line = |change: &Changed<'_>| {
+            let before = change.before.map_or("not set".to_owned(), Value::to_string);
+            format!("{}: {before} -> {}\n", change.key, change.after)
+        };
+        match self.changes.is_empty() {
+            true => "nothing to change\n".to_owned(),
+            false => self.changes.iter().map(line).collect(),
+        }
+    }
+}
+
 async fn export(args: &ExportArgs, console: &Console) -> Result<Exit, Failure> {
     let layer = lxd().await?;
     let problems: Vec<String> = layer.problems.iter().map(ToString::to_string).collect();
@@ -182,12 +220,26 @@ async fn export(args: &ExportArgs, console: &Console) -> Result<Exit, Failure> {
         "the settings in LXD cannot be exported as they are",
     )?;
     let path = args.to.clone().unwrap_or_else(default_file);
+    // What is no file cannot be replaced by one, and a terminal would show the secrets.
+    if path.exists() && !path.is_file() {
+        let what = format!("{} is there and is no file", path.display());
+        return Err(Failure::new(Exit::Refused, what));
+    }
     write_file(&path, &layer)?;
-    console.tell(&format!(
-        "wrote {} settings to {}, secrets included; only its owner may read it",
-        layer.values.len(),
-        path.display()
-    ));
+    let count = layer.values.len();
+    if console.json {
+        console.answer_json(&Exported {
+            version: JSON_VERSION,
+            exit_code: Exit::Done.code(),
+            file: &path,
+            settings: count,
+        })?;
+    } else {
+        let path = path.display();
+        console.remark(&format!(
+            "wrote {count} settings to {path}, secrets included; only its owner may read it"
+        ));
+    }
     Ok(Exit::Done)
 }
 
@@ -217,32 +269,34 @@ async fn import(args: &ImportArgs, console: &Console) -> Result<Exit, Failure> {
         .into_iter()
         .filter(|(key, value)| stored.values.get(key) != Some(value))
         .collect();
-    let mut text = String::new();
-    for (key, value) in &changes {
-        let before = stored
-            .values
-            .get(key)
-            .map_or("not set".to_owned(), ToString::to_string);
-        text.push_str(&format!("{key}: {before} -> {value}\n"));
+    let imported = Imported {
+        version: JSON_VERSION,
+        exit_code: Exit::Done.code(),
+        dry_run: args.consent.dry_run,
+        changes: changes
+            .iter()
+            .map(|(key, after)| Changed {
+                key: *key,
+                before: stored.values.get(key),
+                after,
+            })
+            .collect(),
+    };
+    if !args.consent.dry_run && !changes.is_empty() {
+        if !args.consent.yes {
+            confirm::refuse_unattended(console)?;
+            let question = Question {
+                text: imported.text(),
+                destroys: false,
+            };
+            confirm::ask(&question, console, &interrupt).await?;
+        }
+        save_lxd(&client, &changes).await?;
     }
-    if changes.is_empty() {
-        console.tell("nothing to change");
-        return Ok(Exit::Done);
+    match console.json {
+        true => console.answer_json(&imported)?,
+        false => console.answer(&imported.text())?,
     }
-    if args.consent.dry_run {
-        console.answer(&text)?;
-        return Ok(Exit::Done);
-    }
-    if !args.consent.yes {
-        confirm::refuse_unattended(console)?;
-        let question = Question {
-            text: text.clone(),
-            destroys: false,
-        };
-        confirm::ask(&question, console, &interrupt).await?;
-    }
-    save_lxd(&client, &changes).await?;
-    console.answer(&text)?;
     Ok(Exit::Done)
 }
 

@@ -122,7 +122,7 @@ fn an_earlier_file_is_imported_shown_without_its_secret_and_exported_with_it() {
     assert_eq!(project.config["features.images"], "true");
     assert_eq!(project.config["features.networks"], "true");
     let said = scene.run(&["config", "import", &file, "--yes"]);
-    assert_eq!((said.code, said.err.as_str()), (0, "nothing to change\n"));
+    assert_eq!((said.code, said.out.as_str()), (0, "nothing to change\n"));
 
     let said = scene.run(&["config", "show", "--origin"]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
@@ -134,6 +134,11 @@ fn an_earlier_file_is_imported_shown_without_its_secret_and_exported_with_it() {
     let said = scene.run(&["config", "show", "--json"]);
     assert!(said.out.contains("\"(set)\""), "{said:?}");
 
+    let said = scene.run(&["config", "import", &file, "--dry-run", "--json"]);
+    assert!(said.out.contains("\"changes\": []"), "{said:?}");
+
+    let said = scene.run(&["config", "export", "--to", "/dev/stdout"]);
+    assert_eq!((said.code, said.out.as_str()), (3, ""), "{said:?}");
     let said = scene.run(&["config", "export"]);
     assert_eq!((said.code, said.out.as_str()), (0, ""), "{said:?}");
     let written = fs::read_to_string(scene.path("config.yaml")).expect("a file");
@@ -145,7 +150,7 @@ fn an_earlier_file_is_imported_shown_without_its_secret_and_exported_with_it() {
     let file = scene.path("config.yaml");
     let file = file.to_str().expect("a name");
     let said = scene.run(&["config", "import", file, "--yes"]);
-    assert_eq!((said.code, said.err.as_str()), (0, "nothing to change\n"));
+    assert_eq!((said.code, said.out.as_str()), (0, "nothing to change\n"));
 }
 
 #[test]

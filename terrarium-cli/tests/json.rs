@@ -156,6 +156,7 @@ fn every_answer_has_the_fields_that_are_documented() {
     seen.here("instance resume", &["tenant/shop"]);
     seen.here("graveyard purge", &["--all", "--dry-run"]);
     seen.here("graveyard purge", &["--all", "--yes"]);
+    seen.anywhere("config show", &[]);
     seen.anywhere("archive list", &[]);
     seen.anywhere("archive verify", &[]);
     seen.anywhere(
