@@ -7,6 +7,7 @@ mod manual;
 mod points;
 mod policy;
 mod run;
+pub(crate) mod set;
 pub(crate) mod timers;
 
 use std::path::{Component, Path, PathBuf};
@@ -234,6 +235,9 @@ pub(crate) enum Topic {
     Completions(CompletionsArgs),
     /// Write the manual pages
     Man(ManArgs),
+    /// Set what this host does, after it was tried
+    #[command(subcommand, arg_required_else_help = true)]
+    Set(set::Set),
     /// Show, export and import the settings of this host
     #[command(subcommand, arg_required_else_help = true)]
     Config(config::Config),

@@ -1,5 +1,7 @@
 //! `config`: the settings of this host, and what the commands of the archive take from them.
 
+mod set;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,8 @@ use crate::console::Console;
 use crate::exit::{Exit, Failure};
 use crate::render::JSON_VERSION;
 use crate::signal::Interrupt;
+
+pub(crate) use set::set;
 
 /// What the places say.
 pub(crate) struct Observed {
@@ -84,22 +88,29 @@ impl Observed {
 }
 
 /// How the bucket of the settings is reached: what flags and environment say goes before.
-pub(crate) fn reached(settings: &Settings, mut s3: S3Options) -> S3Options {
+pub(crate) fn reached(settings: &Settings, s3: S3Options) -> S3Options {
     // What the environment says is read where the store is opened.
     let stored = |key: Key| {
         let setting = settings.values.get(&key)?;
         let stored = matches!(setting.origin, Origin::Lxd | Origin::File);
         stored.then(|| setting.value.expose().to_owned())
     };
+    let has_profile = std::env::var_os("AWS_PROFILE").is_some_and(|name| !name.is_empty());
+    let is_key = |key: Key| matches!(key, Key::S3AccessKey | Key::S3SecretKey);
+    reached_with(
+        |key| stored(key).filter(|_| !(has_profile && is_key(key))),
+        s3,
+    )
+}
+
+/// How a bucket is reached with what is stored of it.
+fn reached_with(stored: impl Fn(Key) -> Option<String>, mut s3: S3Options) -> S3Options {
     let endpoint = || stored(Key::S3Endpoint).map(|url| url.trim_end_matches('/').to_owned());
     s3.endpoint = s3.endpoint.or_else(endpoint);
     s3.region = s3.region.or_else(|| stored(Key::S3Region));
-    let has_profile = std::env::var_os("AWS_PROFILE").is_some_and(|name| !name.is_empty());
-    if let (Some(access_key), Some(secret_key), false) = (
-        stored(Key::S3AccessKey),
-        stored(Key::S3SecretKey),
-        has_profile,
-    ) {
+    if let (Some(access_key), Some(secret_key)) =
+        (stored(Key::S3AccessKey), stored(Key::S3SecretKey))
+    {
         s3.keys = Some(S3Keys {
             access_key,
             secret_key: secret_key.into(),
@@ -291,7 +302,10 @@ async fn import(args: &ImportArgs, console: &Console) -> Result<Exit, Failure> {
             };
             confirm::ask(&question, console, &interrupt).await?;
         }
-        save_lxd(&client, &changes).await?;
+        let changes = changes
+            .iter()
+            .map(|(key, value)| (*key, Some(value.clone())));
+        save_lxd(&client, &changes.collect()).await?;
     }
     match console.json {
         true => console.answer_json(&imported)?,

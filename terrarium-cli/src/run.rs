@@ -93,6 +93,16 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
             runtime.shutdown_background();
             return outcome;
         }
+        Topic::Set(_) if cli.pool_file.is_some() => {
+            let why = "--pool-file is for backup commands; settings are those of this host";
+            return Err(Failure::new(Exit::Usage, why));
+        }
+        Topic::Set(command) => {
+            let runtime = runtime()?;
+            let outcome = runtime.block_on(config::set(command, console));
+            runtime.shutdown_background();
+            return outcome;
+        }
         Topic::Config(_) if cli.pool_file.is_some() => {
             let why = "--pool-file is for backup commands; settings are those of this host";
             return Err(Failure::new(Exit::Usage, why));

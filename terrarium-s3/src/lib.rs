@@ -20,7 +20,8 @@ pub use store::directory::{DirectoryStore, Leftover};
 #[cfg(feature = "s3")]
 pub use store::s3::{Credentials, S3Config, S3Store, Secret};
 pub use store::{
-    Attempt, Call, InvalidKey, Key, Object, Store, StoreError, create_or_same, probe_create_only,
+    Attempt, Call, InvalidKey, Key, Object, Role, Store, StoreError, create_or_same,
+    probe_create_only, probe_role,
 };
 #[cfg(feature = "fakes")]
 pub use store::{

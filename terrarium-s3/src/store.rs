@@ -8,6 +8,7 @@ pub(crate) mod faulty;
 mod key;
 #[cfg(feature = "fakes")]
 pub(crate) mod memory;
+mod role;
 #[cfg(feature = "s3")]
 pub(crate) mod s3;
 
@@ -18,6 +19,7 @@ use jiff::Timestamp;
 
 pub use error::{Attempt, Call, StoreError};
 pub use key::{InvalidKey, Key};
+pub use role::{Role, probe_role};
 
 use directory::Leftover;
 

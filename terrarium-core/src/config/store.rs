@@ -34,17 +34,23 @@ pub async fn read_lxd(client: &Client) -> Result<Layer, StoreError> {
     }
 }
 
-/// Sets values in LXD's project and leaves the rest; all of them or none. The project is made if there is none, with
+/// Sets values in LXD's project, removes those that are `None`, and leaves the rest; all of them or none. The project is made if there is none, with
 /// images, profiles, volumes and networks of its own, so that it shares nothing.
 ///
 /// # Errors
 /// [`StoreError`]; with [`Error::PreconditionFailed`] or [`Error::Conflict`] somebody else changed it meanwhile.
-pub async fn save_lxd(client: &Client, values: &BTreeMap<Key, Value>) -> Result<(), StoreError> {
-    let texts = values
-        .iter()
-        .map(|(key, value)| (key.lxd().to_owned(), value.expose().to_owned()));
+pub async fn save_lxd(
+    client: &Client,
+    values: &BTreeMap<Key, Option<Value>>,
+) -> Result<(), StoreError> {
+    let texts = values.iter().filter_map(|(key, value)| {
+        Some((key.lxd().to_owned(), value.as_ref()?.expose().to_owned()))
+    });
     let saved = match client.project_tagged(PROJECT).await {
         Ok(mut found) => {
+            for key in values.keys() {
+                found.value.config.remove(key.lxd());
+            }
             found.value.config.extend(texts);
             client
                 .update_project(&found.value, found.etag.as_deref())
