@@ -1,5 +1,6 @@
 //! Flags, and what they are allowed to be.
 
+mod guard;
 mod instance;
 mod points;
 mod policy;
@@ -21,6 +22,8 @@ use terrarium_core::{
 
 use crate::archive::args::{Archive, IdentityArgs, PlaceArgs, WorkArgs};
 
+use guard::GUARD_EXAMPLES;
+pub(crate) use guard::GuardArgs;
 pub(crate) use instance::{DestroyArgs, Graveyard, PurgeArgs, ResumeArgs, Whole};
 pub(crate) use points::{Adopt, AdoptArgs, DeleteArgs, EditArgs, GroupRef, PruneArgs};
 use points::{DELETE_EXAMPLES, EDIT_EXAMPLES, PRUNE_EXAMPLES};
@@ -196,6 +199,9 @@ pub(crate) enum Topic {
     /// Show and purge what was destroyed or moved aside
     #[command(subcommand, arg_required_else_help = true)]
     Graveyard(Graveyard),
+    /// Run a command, and rewind an instance if it fails
+    #[command(after_help = GUARD_EXAMPLES)]
+    Guard(GuardArgs),
     /// Let Terrarium keep and remove what another program took
     #[command(subcommand, arg_required_else_help = true)]
     Adopt(Adopt),
@@ -248,6 +254,9 @@ pub(crate) enum Backup {
     /// `status`, the same
     #[command(skip)]
     Status(StatusArgs),
+    /// `guard`, the same
+    #[command(skip)]
+    Guard(GuardArgs),
     /// `instance`, likewise
     #[command(skip)]
     Whole(Whole),
@@ -275,6 +284,7 @@ impl Backup {
             Backup::List(_) | Backup::Verify(_) | Backup::Status(_) | Backup::Simulate(_) => false,
             Backup::Drill(args) => args.boot,
             Backup::Run(args) => !args.dry_run,
+            Backup::Guard(args) => !args.dry_run,
             Backup::Snapshot(args) => !args.dry_run,
             Backup::Restore(args) => !args.consent.dry_run,
             Backup::Undo(args) => !args.consent.dry_run,
@@ -317,6 +327,7 @@ impl Backup {
             | Backup::Prune(_)
             | Backup::Adopt(_)
             | Backup::Run(_)
+            | Backup::Guard(_)
             | Backup::Status(_)
             | Backup::Whole(_)
             | Backup::Graveyard(_)

@@ -47,6 +47,10 @@ fn carry_out(cli: &Cli, console: &Arc<Console>) -> Result<Exit, Failure> {
             of_host = Backup::Run(args.clone());
             &of_host
         }
+        Topic::Guard(args) => {
+            of_host = Backup::Guard(args.clone());
+            &of_host
+        }
         Topic::Status(args) => {
             of_host = Backup::Status(args.clone());
             &of_host

@@ -119,6 +119,11 @@ impl Scene {
         tokio::join!(self.run(line), signal).0
     }
 
+    /// A signal comes.
+    pub(crate) fn interrupt(&self) {
+        self.interrupt.raise();
+    }
+
     /// Runs a command line of `instance` where nobody can be asked.
     pub(crate) async fn instance(&self, line: &[&str]) -> Said {
         self.topic("instance", None, line).await
@@ -168,6 +173,7 @@ impl Scene {
             Topic::Adopt(what) => Backup::Adopt(what),
             Topic::Run(args) => Backup::Run(args),
             Topic::Status(args) => Backup::Status(args),
+            Topic::Guard(args) => Backup::Guard(args),
             Topic::Instance(what) => Backup::Whole(what),
             Topic::Graveyard(what) => Backup::Graveyard(what),
             _ => panic!("{line:?} is for no host"),

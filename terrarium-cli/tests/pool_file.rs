@@ -450,3 +450,33 @@ fn a_command_that_was_killed_is_given_again() {
     assert_eq!(listed["pending"], Value::Array(Vec::new()));
     assert_eq!(listed["orphans"], Value::Array(Vec::new()));
 }
+
+#[test]
+fn a_guard_rewinds_what_a_command_leaves_behind_that_fails() {
+    let scene = Scene::new();
+    let guard = |more: &[&'static str]| scene.run(&with(&["guard", "--instance", "web"], more));
+    let said = guard(&["--", "sh", "-c", "echo done"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "done\n"), "{said:?}");
+    let said = guard(&["--", "sh", "-c", "echo half; exit 9"]);
+    assert_eq!((said.code, said.out.as_str()), (1, "half\n"), "{said:?}");
+    insta::assert_snapshot!(masked(&said.err), @r"
+    Took snap-N-N of web, expires N-N-N N:N:N UTC
+    sh ended with exit code N; rewinding web to snap-N-N
+    Restored web to snap-N-N.
+      snap-N-N was taken N-N-N N:N:N UTC, Ns ago
+    To undo this, until N-N-N N:N:N UTC: terrariumctl --pool-file FOLDER/pool backup undo --instance web
+    error: sh ended with exit code N; web is back at snap-N-N
+    help: `terrariumctl --pool-file FOLDER/pool backup undo --instance web` brings back what was rewound
+    ");
+    let said = guard(&["--json", "--", "sh", "-c", "echo half; exit 9"]);
+    assert_eq!(said.code, 1);
+    let answer: Value = serde_json::from_str(&said.out).expect("nothing but JSON");
+    assert_eq!(answer["rewound"], true);
+    assert!(said.err.contains("half\n"), "{said:?}");
+    let said = guard(&["--check", "true", "--", "true"]);
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    assert!(
+        said.err.contains("instances of a pool file do not run"),
+        "{said:?}"
+    );
+}

@@ -5,6 +5,7 @@ pub(crate) mod boot;
 #[cfg(feature = "archive")]
 pub(crate) mod fetch;
 mod grave;
+mod guard;
 mod hooks;
 mod origins;
 mod points;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use grave::{DestroyRequest, Purged};
+pub use guard::{Guard, Guarded};
 pub use hooks::{Hook, HookOutcome, HookRun};
 pub use prune::{Pruning, Skipped};
 pub use run::{RunFailure, RunRecord, RunReport, Taken};

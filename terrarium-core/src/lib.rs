@@ -10,6 +10,8 @@
 //!   after a crash the next [session](Host::begin) finishes or takes back what was cut off.
 //! - the [`Report`] says what became of every step.
 //!
+//! A [`Guard`] is a snapshot to come back to: [`Session::guard`] takes it, [`Planner::plan_rewind_to`] leads back.
+//!
 //! ZFS and whatever runs the instances are behind two small traits, [`Zfs`] and [`Instances`]; with the feature
 //! `fakes` both can be had in memory, with the feature `embedded` in a pool file, without LXD and without root.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -67,8 +69,9 @@ pub use host::boot::{BootReport, BootRequest, BootVerdict, Halt};
 pub use host::fetch::{FetchError, FetchPlan, FetchRequest, FetchedOrigin, FetchedStream};
 pub use host::policies::surplus;
 pub use host::{
-    Access, Begun, Destination, DestroyRequest, Folders, Hook, HookOutcome, HookRun, Host, Planner,
-    Pruning, Purged, RestoreRequest, RunFailure, RunRecord, RunReport, Session, Skipped, Taken,
+    Access, Begun, Destination, DestroyRequest, Folders, Guard, Guarded, Hook, HookOutcome,
+    HookRun, Host, Planner, Pruning, Purged, RestoreRequest, RunFailure, RunRecord, RunReport,
+    Session, Skipped, Taken,
 };
 pub use instances::{
     CommandOutput, Definition, Device, InstanceKind, InstanceRecord, InstanceState, Instances,

@@ -7,6 +7,7 @@ mod edit;
 pub(crate) mod everywhere;
 mod export;
 mod graveyard;
+mod guard;
 mod instance;
 mod list;
 mod list_everywhere;
@@ -76,6 +77,7 @@ pub(crate) async fn backup<Z: Streams, I: Instances>(
         Backup::Prune(args) => prune::prune(host, args, context).await,
         Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
         Backup::Run(args) => run::run(host, args, context).await,
+        Backup::Guard(args) => guard::guard(host, args, context).await,
         Backup::Status(args) => status::show(host, args, context).await,
         Backup::Whole(Whole::Destroy(args)) => instance::destroy(host, args, context).await,
         Backup::Whole(Whole::Resume(args)) => instance::resume(host, args, context).await,
@@ -135,6 +137,7 @@ pub(crate) async fn local<Z: terrarium_core::Zfs, I: Instances>(
         Backup::Prune(args) => prune::prune(host, args, context).await,
         Backup::Adopt(Adopt::Sanoid(args)) => adopt::sanoid(host, args, context).await,
         Backup::Run(args) => run::run(host, args, context).await,
+        Backup::Guard(args) => guard::guard(host, args, context).await,
         Backup::Status(args) => status::show(host, args, context).await,
         Backup::Whole(Whole::Destroy(args)) => instance::destroy(host, args, context).await,
         Backup::Whole(Whole::Resume(args)) => instance::resume(host, args, context).await,

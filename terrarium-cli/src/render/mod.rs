@@ -6,6 +6,7 @@ pub(crate) mod edited;
 pub(crate) mod everywhere;
 pub(crate) mod export;
 pub(crate) mod graveyard;
+pub(crate) mod guard;
 pub(crate) mod plan;
 pub(crate) mod points;
 pub(crate) mod prune;

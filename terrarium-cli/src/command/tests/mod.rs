@@ -2,6 +2,7 @@
 
 mod failures;
 mod graveyard;
+mod guard;
 mod list;
 mod points;
 mod prune;
