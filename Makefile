@@ -34,6 +34,8 @@ test: ## The fast tests: everything that needs no virtual machine (ARGS: for nex
 	scripts/setup test
 	cargo nextest run --workspace --all-features --locked -E 'not binary_id(testbed::e2e)' $(ARGS)
 	cargo test --workspace --all-features --locked --doc
+	cargo build --workspace --all-features --locked --bins
+	scripts/wheel
 
 fuzz-smoke: ## Each fuzz target for half a minute (ARGS: for fuzz/smoke, as -t 600 stream)
 	scripts/setup fuzz

@@ -51,7 +51,9 @@ impl Scene {
     }
 
     async fn guard(&self) -> Result<Guard, GuardError> {
-        self.host.guard(&web(), tomorrow(), noon(), &Silent).await
+        self.host
+            .guard(&web(), None, tomorrow(), noon(), &Silent)
+            .await
     }
 
     async fn rewind(&self, guard: &Guard) -> Result<Option<Report>, GuardError> {
@@ -174,7 +176,10 @@ async fn there_is_no_guard_if_the_instance_could_not_be_made_ready() {
 async fn there_is_no_guard_of_what_is_not_there_or_in_use() {
     let scene = Scene::new(true).await;
     let nobody = "nobody".parse().expect("a legal name");
-    let guard = scene.host.guard(&nobody, tomorrow(), noon(), &Silent).await;
+    let guard = scene
+        .host
+        .guard(&nobody, None, tomorrow(), noon(), &Silent)
+        .await;
     let Err(GuardError::Error(error)) = guard else {
         panic!("{guard:?}");
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::SignedDuration;
-use terrarium_core::InstanceRef;
+use terrarium_core::{Alias, InstanceRef};
 
 use super::{StopArgs, parse_span, parse_timeout};
 
@@ -28,6 +28,9 @@ pub(crate) struct GuardArgs {
     /// The instance that CMD changes
     #[arg(long, value_name = "[PROJECT/]NAME")]
     pub(crate) instance: InstanceRef,
+    /// A name to find the snapshot by
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) alias: Option<Alias>,
     /// Run this in the instance by a shell (sh -c) after CMD: good is an exit code of 0
     #[arg(long, value_name = "CMD")]
     pub(crate) check: Option<String>,

@@ -35,7 +35,7 @@ pub(crate) async fn guard<Z: Zfs, I: Instances>(
     };
     let guard = {
         let host = open().await?;
-        let taking = host.guard(&args.instance, expires, now, &steps);
+        let taking = host.guard(&args.instance, args.alias.clone(), expires, now, &steps);
         taking.await.map_err(|error| not_taken(&error, context))?
     };
     context.interrupt.work_begins();

@@ -11,21 +11,21 @@
 use std::time::Duration;
 
 use jiff::{Timestamp, Zoned};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use terrarium_zfs::Guid;
 
 use super::{Access, Begun, Destination, Host, RestoreRequest};
 use crate::error::{Class, Error};
 use crate::execute::Progress;
 use crate::instances::{CommandOutput, InstanceState, Instances, InstancesError, Stop};
-use crate::names::InstanceRef;
+use crate::names::{Alias, InstanceRef};
 use crate::plan::Action;
 use crate::point::RestorePoint;
 use crate::report::{Report, with_causes};
 use crate::zfs::Zfs;
 
 /// What an instance was before something is tried on it.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Guard {
     /// The instance.
@@ -75,6 +75,7 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
     pub async fn guard(
         &self,
         instance: &InstanceRef,
+        alias: Option<Alias>,
         expires: Timestamp,
         now: Zoned,
         progress: &dyn Progress,
@@ -88,7 +89,7 @@ impl<Z: Zfs, I: Instances> Host<Z, I> {
         let planner = session.planner();
         let (record, _) = planner.inventory().covered(instance)?;
         let was_running = record.state == InstanceState::Running;
-        let plan = planner.plan_snapshot(of, None, Some(expires))?;
+        let plan = planner.plan_snapshot(of, alias, Some(expires))?;
         let report = session.take(&plan, progress).await;
         if report.class().is_some() {
             return Err(GuardError::NotTaken(Box::new(report)));
