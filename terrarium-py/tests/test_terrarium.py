@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -154,7 +155,15 @@ def test_progress_is_told_and_what_it_raises_puts_everything_back(tm: Terrarium)
     assert read(tm, "web", "note") == "one"
 
 
-def test_ctrl_c_puts_everything_back(tm: Terrarium) -> None:
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Whatever runs the tests may have them ignore it: a shell does so in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_puts_everything_back(tm: Terrarium, ctrl_c: None) -> None:
     tm.snapshot("web", alias="before")
     write(tm, "web", "note", "two")
 
