@@ -76,10 +76,13 @@ fn a_package_is_installed_schedules_what_it_is_told_to_and_is_purged() {
         .collect();
     assert!(files.contains(&"/usr/bin/terrariumctl"), "{files:?}");
 
+    // As the first run makes it.
+    sh("mkdir -p /var/lib/terrarium").succeeds();
     sh("dpkg --remove terrarium").succeeds();
     sh("systemctl is-active terrarium.timer").fails_with(3);
     let said = sh("dpkg --purge terrarium terrarium-zpool").succeeds();
     assert!(said.stdout.contains("/var/lib/terrarium stays"), "{said}");
+    assert!(Path::new("/var/lib/terrarium").exists());
     let made = [
         "/etc/systemd/system/timers.target.wants/terrarium.timer",
         "/var/lib/systemd/timers/stamp-terrarium.timer",
